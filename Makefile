@@ -1,0 +1,13 @@
+# Every target is one line into scripts/; .venv is made on first use.
+ARGS ?=
+RUN := scripts/venv
+
+.PHONY: demo test check bench
+demo:
+	@$(RUN) python -m scripts.demo $(ARGS)
+test:
+	@$(RUN) scripts/test $(ARGS)
+check:
+	@$(RUN) scripts/check
+bench:
+	@$(RUN) python -m benchmarks $(ARGS)

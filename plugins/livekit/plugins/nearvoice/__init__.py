@@ -1,0 +1,33 @@
+"""Local, CPU-only speech models for LiveKit agents: importing this registers the plugin.
+
+The models are submodules, imported by who uses them, so that a worker pays for no other:
+``from livekit.plugins.nearvoice import silero``.
+"""
+
+import logging
+
+from livekit.agents import Plugin
+from nearvoice import __version__
+
+__all__ = ["NearvoicePlugin", "__version__"]
+
+
+class NearvoicePlugin(Plugin):
+    """What ``python -m livekit.agents download-files`` finds and calls."""
+
+    def __init__(self) -> None:
+        # The package name is also what LiveKit's forkserver preloads: it must be importable.
+        super().__init__(__name__, __version__, __name__, logging.getLogger(__name__))
+
+    def download_files(self) -> None:
+        """Fetch every model file of the manifest that the cache lacks.
+
+        Raises:
+            nearvoice.files.DownloadError: A file could not be fetched from any of its sources.
+        """
+        from nearvoice import files
+
+        files.download()
+
+
+Plugin.register_plugin(NearvoicePlugin())
