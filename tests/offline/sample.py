@@ -1,0 +1,81 @@
+"""The real telephone call of the demo and the tests: audio, who speaks when, what they say.
+
+30 s, 16 kHz mono, two speakers, with a timed transcript (``.stm``) and speaker turns (``.rttm``);
+downloaded with the model files, never committed.
+"""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nearvoice import files
+from tests.offline.models import Line
+from tests.offline.session import Samples
+
+STT_DELAY = 0.2
+"""Seconds after the end of a line at which a fast STT calls its transcript final."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Someone speaks from ``start`` to ``end`` seconds."""
+
+    start: float
+    end: float
+    speaker: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A recorded call and its labels."""
+
+    samples: Samples
+    rate: int
+    lines: list[Line]
+    turns: list[Turn]
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio."""
+        return len(self.samples) / self.rate
+
+    def cut(self, start: float, end: float) -> Samples:
+        """Return the samples between two seconds."""
+        return self.samples[round(start * self.rate) : round(end * self.rate)]
+
+
+def load() -> Sample:
+    """Return the sample call from the cache.
+
+    Raises:
+        FileNotFoundError: It has not been downloaded; the message says how.
+    """
+    with wave.open(str(files.path("sample.wav"))) as recording:
+        samples = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
+        rate = recording.getframerate()
+    lines = read_stm(files.path("sample.stm"))
+    turns = read_rttm(files.path("sample.rttm"))
+    return Sample(samples, rate, lines, turns)
+
+
+def read_stm(path: Path) -> list[Line]:
+    """Return the lines of an ``.stm`` transcript, each final ``STT_DELAY`` after its end."""
+    lines = []
+    for row in path.read_text(encoding="utf-8").splitlines():
+        _, _, _, _, end, text = row.split(maxsplit=5)
+        lines.append(Line(round(float(end) + STT_DELAY, 3), text))
+    return lines
+
+
+def read_rttm(path: Path) -> list[Turn]:
+    """Return the speaker turns of an ``.rttm`` file."""
+    turns = []
+    for row in path.read_text(encoding="utf-8").splitlines():
+        fields = row.split()
+        start, duration = float(fields[3]), float(fields[4])
+        turns.append(Turn(start, round(start + duration, 3), fields[7]))
+    return turns
