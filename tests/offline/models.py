@@ -34,7 +34,7 @@ class Line:
     language: str = "en"
 
 
-class ScriptedSTT(stt.STT):
+class ScriptedSTT(stt.STT[Any]):
     """A streaming STT that does not listen: it says each line when its second of audio has passed.
 
     The clock is the audio itself, so the same audio gives the same transcripts at any pace.
@@ -60,7 +60,7 @@ class ScriptedSTT(stt.STT):
         for stream in self._streams:
             stream.say(Line(0.0, text))
 
-    async def _recognize_impl(self, buffer: Any, *, language: Any, conn_options: Any) -> Any:
+    async def _recognize_impl(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError("ScriptedSTT only streams")
 
 
@@ -87,11 +87,11 @@ class _ScriptedStream(stt.RecognizeStream):
                 self.say(self._lines.pop(0))
 
 
-class EchoLLM(llm.LLM):
+class EchoLLM(llm.LLM[Any]):
     """An LLM that answers every turn after 50 ms.
 
     Args:
-        answer: What it says; ``{text}`` stands for the user's last turn and ``{words}`` for their number.
+        answer: What it says; ``{text}`` is the user's last turn, ``{words}`` its number of words.
     """
 
     def __init__(self, answer: str = "You said: {text}") -> None:
@@ -130,7 +130,7 @@ class _EchoStream(llm.LLMStream):
         self._event_ch.send_nowait(llm.ChatChunk(id="echo", delta=delta))
 
 
-class SilentTTS(tts.TTS):
+class SilentTTS(tts.TTS[Any]):
     """A TTS that speaks silence, as long as the words would take.
 
     Args:

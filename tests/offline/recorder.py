@@ -97,7 +97,7 @@ class Recorder:
         """Write down that a reply stopped playing."""
         self.add(happened.ReplyEnded(self.now(), round(played, 3), interrupted))
 
-    def watch(self, session: AgentSession) -> None:
+    def watch(self, session: AgentSession[Any]) -> None:
         """Write down the events of a session."""
         session.on(
             "user_state_changed",

@@ -41,7 +41,8 @@ def resample(samples: Samples, rate: int, to: int) -> Samples:
     if rate == to:
         return samples
     converted = soxr.resample(samples.astype(np.float32), rate, to)
-    return np.clip(np.rint(converted), -32768, 32767).astype(np.int16)
+    rounded: Samples = np.clip(np.rint(converted), -32768, 32767).astype(np.int16)
+    return rounded
 
 
 class CallInput(io.AudioInput):
@@ -131,7 +132,7 @@ class NullOutput(io.AudioOutput):
         self._on_end(played, interrupted)
 
 
-def offline_session(vad: vad.VAD | None, recorder: Recorder, **options: Any) -> AgentSession:
+def offline_session(vad: vad.VAD | None, recorder: Recorder, **options: Any) -> AgentSession[Any]:
     """Return a session with scripted models that the recorder watches; options: AgentSession's."""
     turns = {
         "turn_detection": "vad",
@@ -157,9 +158,9 @@ async def run_call(
     *,
     vad: vad.VAD | None,
     lines: Iterable[Line] = (),
-    stt: stt.STT | None = None,
-    llm: llm.LLM | None = None,
-    tts: tts.TTS | None = None,
+    stt: stt.STT[Any] | None = None,
+    llm: llm.LLM[Any] | None = None,
+    tts: tts.TTS[Any] | None = None,
     turn_handling: dict[str, Any] | None = None,
     greeting: str | None = None,
     tail: float = 3.0,

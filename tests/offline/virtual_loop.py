@@ -78,7 +78,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         if self._now > self._limit:
             raise StuckError(f"the call still runs after {self._limit:.0f} s of its own clock")
 
-    def call_at(self, when: float, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, *args: Any, **kwargs: Any
+    ) -> asyncio.TimerHandle:
         # The heap of timers is not stable: equal times would fire in any order.
         self._timers += 1
         return super().call_at(when + self._timers * 1e-10, *args, **kwargs)
