@@ -1,28 +1,39 @@
 """Model files: a name in, a path or weights out, from the cache alone; and what fills the cache.
 
-:func:`path` and :func:`weights` never touch the network. :func:`download` tries the sources of
-manifest.toml in order, writes under a temporary name, compares the sha256 and only then renames.
+:func:`path` and :func:`weights` never touch the network; :func:`download` alone does.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 
 from nearvoice import arrays
+from nearvoice.download import DownloadError, Job, Outcome, Reporter, Silent, fault
 from nearvoice.manifest import ModelFile, parse
-from nearvoice.sources import Folder, Session, Source, SourceError
 
-LOCK_TIMEOUT = 3600.0
-"""Seconds to wait for another process that downloads into the same folder."""
+__all__ = [
+    "Check",
+    "DownloadError",
+    "MissingFileError",
+    "ModelFile",
+    "Outcome",
+    "Reporter",
+    "UnknownFileError",
+    "cache_dir",
+    "download",
+    "manifest",
+    "models_dir",
+    "path",
+    "verify",
+    "weights",
+]
 
 COMMAND = "nearvoice download-files"
 """What to run when a file is missing."""
@@ -36,24 +47,6 @@ class UnknownFileError(ValueError):
     """No model file has this name; the message lists those there are."""
 
 
-class DownloadError(OSError):
-    """Files could not be fetched: one line a file, with every source tried and why it failed."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one file of a download."""
-
-    name: str
-    bytes: int
-    source: str
-    """Where it came from, such as ``pypi silero-vad==6.2.3``; ``present`` if it was there."""
-    notes: tuple[str, ...] = ()
-    """What went wrong before: a source that failed, a damaged file that was removed."""
-    error: str = ""
-    """Why the file is not there; empty when it is."""
-
-
 @dataclass(frozen=True)
 class Check:
     """What :func:`verify` found for one file."""
@@ -63,38 +56,6 @@ class Check:
     state: Literal["ok", "missing", "corrupt"]
     detail: str = ""
     """What is wrong; for a wrong hash, the expected and the actual one."""
-
-
-class Reporter(Protocol):
-    """Who is told how a download goes; see :mod:`nearvoice.progress`."""
-
-    def begin(self, file: ModelFile, source: str) -> None:
-        """``source`` is asked for ``file``."""
-
-    def advance(self, done: int) -> None:
-        """``done`` bytes of the present file have been written."""
-
-    def end(self, outcome: Outcome) -> None:
-        """A file is there, or has failed."""
-
-    def wait(self, folder: Path) -> None:
-        """Another process downloads into ``folder``; this one waits for it."""
-
-
-class Silent:
-    """A :class:`Reporter` that says nothing."""
-
-    def begin(self, file: ModelFile, source: str) -> None:
-        """Say nothing."""
-
-    def advance(self, done: int) -> None:
-        """Say nothing."""
-
-    def end(self, outcome: Outcome) -> None:
-        """Say nothing."""
-
-    def wait(self, folder: Path) -> None:
-        """Say nothing."""
 
 
 def manifest() -> dict[str, ModelFile]:
@@ -169,13 +130,11 @@ def download(
         DownloadError: A file could not be fetched; the others were.
     """
     wanted = _wanted(names)
-    job = _Download(cache_dir() if to is None else to, to is None, report or Silent())
-    job.run(wanted)
-    failed = [f"{outcome.name}: {outcome.error}" for outcome in job.outcomes if outcome.error]
-    if failed:
-        remedy = f"run `{COMMAND}` again when this is mended (what arrived is kept)"
-        raise DownloadError("\n".join([*failed, remedy]))
-    return job.outcomes
+    report = report or Silent()
+    if to is None:
+        return Job(cache_dir(), "NEARVOICE_CACHE", report, beside=models_dir()).run(wanted)
+    nearer = {"dir": models_dir(), "cache": cache_dir()}
+    return Job(to, "--to", report, nearer=nearer).run(wanted)
 
 
 def verify(names: Iterable[str] | None = None) -> list[Check]:
@@ -192,131 +151,6 @@ def verify(names: Iterable[str] | None = None) -> list[Check]:
     else:
         wanted = _wanted(names)
     return [check for file in wanted for check in _verify(file)]
-
-
-class _Download:
-    """One run of :func:`download` into ``folder``."""
-
-    def __init__(self, folder: Path, is_cache: bool, report: Reporter) -> None:
-        self.outcomes: list[Outcome] = []
-        self._folder = folder
-        self._is_cache = is_cache
-        self._report = report
-
-    def run(self, wanted: list[ModelFile]) -> None:
-        left = [file for file in wanted if not self._is_settled(file)]
-        if not left:
-            return
-        try:
-            with self._lock(), Session(self._report.advance) as session:
-                while left:
-                    if not self._is_settled(left[0]):
-                        self._get(left[0], session)
-                    left.pop(0)
-        except OSError as error:
-            for file in left:
-                self._end(Outcome(file.name, file.bytes, "", error=self._cannot_write(error)))
-
-    def _is_settled(self, file: ModelFile) -> bool:
-        """Report a file that needs no work, or that this run may not mend."""
-        beside = models_dir() if self._is_cache else None
-        if beside is not None and (beside / file.name).exists():
-            if wrong := _wrong(beside / file.name, file):
-                error = f"{beside / file.name} {wrong}: it comes before the cache, so replace it"
-                self._end(Outcome(file.name, file.bytes, "", error=error))
-                return True
-            where = beside
-        else:
-            where = self._folder
-        if not (where / file.name).exists() or _wrong(where / file.name, file):
-            return False
-        folders = [where, self._folder]
-        if file.arrays and not any(_has_arrays(f / file.arrays_name, file) for f in folders):
-            return False
-        self._end(Outcome(file.name, file.bytes, "present"))
-        return True
-
-    def _get(self, file: ModelFile, session: Session) -> None:
-        beside = models_dir() if self._is_cache else None
-        if beside is not None and (beside / file.name).exists():
-            self._make_arrays(file, beside / file.name)
-            return
-        outcome = self._fetch(file, session)
-        self._end(outcome)
-        if file.arrays and not outcome.error:
-            self._make_arrays(file, self._folder / file.name)
-
-    def _fetch(self, file: ModelFile, session: Session) -> Outcome:
-        target = self._folder / file.name
-        notes: list[str] = []
-        if target.exists():
-            wrong = _wrong(target, file)
-            if not wrong:
-                return Outcome(file.name, file.bytes, "present")
-            target.unlink()
-            notes.append(f"{target} {wrong}: removed")
-        # The hash in the name: what is left of one version is never continued with another.
-        partial = self._folder / f".{file.name}.{file.sha256[:12]}.partial"
-        for source in self._sources(file):
-            self._report.begin(file, str(source))
-            try:
-                source.fetch(partial, file.bytes, session)
-                _accept(partial, target, file)
-            except SourceError as error:
-                notes.append(f"{source}: {error}")
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-            else:
-                return Outcome(file.name, file.bytes, str(source), tuple(notes))
-        return Outcome(file.name, file.bytes, "", error="; ".join(notes))
-
-    def _sources(self, file: ModelFile) -> Iterator[Source]:
-        beside = models_dir()
-        if beside is not None and (beside / file.name).exists():
-            yield Folder(beside, file.name)
-        if not self._is_cache and (cache_dir() / file.name).exists():
-            yield Folder(cache_dir(), file.name, "cache")
-        yield from file.sources
-
-    def _make_arrays(self, file: ModelFile, onnx: Path) -> None:
-        target = self._folder / file.arrays_name
-        if _has_arrays(target, file):
-            return
-        error = ""
-        try:
-            arrays.save(target, arrays.read_onnx(onnx), file.sha256)
-        except arrays.WeightsError as wrong:
-            error = str(wrong)
-        size = 0 if error else target.stat().st_size
-        self._end(Outcome(target.name, size, f"from {file.name}", error=error))
-
-    def _end(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self._report.end(outcome)
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        """Hold the folder: a second process waits here, and then finds the files."""
-        from filelock import FileLock, Timeout
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            self._report.wait(self._folder)
-            lock.acquire(timeout=LOCK_TIMEOUT)
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def _cannot_write(self, error: OSError) -> str:
-        variable = "NEARVOICE_CACHE" if self._is_cache else "--to"
-        return (
-            f"cannot write to {self._folder} ({error}): make room or name another with {variable}"
-        )
 
 
 def _known(name: str) -> ModelFile:
@@ -348,43 +182,12 @@ def _existing(file: ModelFile, name: str) -> Path:
     )
 
 
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _wrong(found: Path, file: ModelFile) -> str:
-    """Return what is wrong with ``found``, or nothing."""
-    got = _sha256(found)
-    return "" if got == file.sha256 else f"has the wrong sha256: expected {file.sha256}, got {got}"
-
-
-def _accept(partial: Path, target: Path, file: ModelFile) -> None:
-    if wrong := _wrong(partial, file):
-        partial.unlink()
-        raise SourceError(f"{wrong}: removed")
-    with partial.open("rb") as stream:
-        os.fsync(stream.fileno())
-    partial.replace(target)
-
-
-def _has_arrays(found: Path, file: ModelFile) -> bool:
-    try:
-        arrays.load(found, file.sha256)
-    except (FileNotFoundError, arrays.WeightsError):
-        return False
-    return True
-
-
 def _verify(file: ModelFile) -> Iterator[Check]:
     found = _find(file.name)
     if found is None:
         yield Check(file.name, cache_dir() / file.name, "missing")
     else:
-        wrong = _wrong(found, file)
+        wrong = fault(found, file)
         yield Check(file.name, found, "corrupt" if wrong else "ok", wrong)
         if file.arrays and not wrong:
             yield _verify_arrays(file, found)

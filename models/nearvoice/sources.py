@@ -241,7 +241,7 @@ class Hf:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that has the file under its own name."""
+    """A folder of this machine that has the file under its own name."""
 
     folder: Path
     name: str

@@ -7,6 +7,7 @@ The models are submodules, imported by who uses them, so that a worker pays for 
 import logging
 
 from livekit.agents import Plugin
+
 from nearvoice import __version__
 
 __all__ = ["NearvoicePlugin", "__version__"]
@@ -26,8 +27,11 @@ class NearvoicePlugin(Plugin):
             nearvoice.files.DownloadError: A file could not be fetched from any of its sources.
         """
         from nearvoice import files
+        from nearvoice.progress import Lines
 
-        files.download()
+        # Its lines go where LiveKit's own go, and are seen whatever the log level is.
+        with Lines(stderr=True) as report:
+            files.download(report=report)
 
 
 Plugin.register_plugin(NearvoicePlugin())

@@ -1,0 +1,157 @@
+"""This machine in, a diagnosis out: would an agent start here, and if not, what to do.
+
+Nothing is changed and nothing is fetched. LiveKit is looked at by its metadata alone, as nothing
+under models/ imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from nearvoice import __version__, files
+
+_PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
+_FEATURES = ("avx2", "fma", "avx512f", "neon")
+_CPUINFO = Path("/proc/cpuinfo")
+
+Facts = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What :func:`diagnose` found."""
+
+    sections: Mapping[str, Facts]
+    """Title -> name -> value, as they are printed."""
+    problems: tuple[str, ...]
+    """Why an agent would not start, each with its remedy; empty when it would."""
+
+    @property
+    def verdict(self) -> str:
+        """The last line: whether an agent would start, and what to run if not."""
+        if not self.problems:
+            return "An agent would start."
+        return f"An agent would not start: {'; '.join(self.problems)}."
+
+
+def diagnose() -> Diagnosis:
+    """Return the versions, CPU, cache, files, kernel and Hugging Face settings of this machine."""
+    problems: list[str] = []
+    sections = {
+        "Versions": _versions(problems),
+        "CPU": _cpu(),
+        "Cache": _cache(),
+        "Files": _files(problems),
+        "Kernel": _kernel(problems),
+        "Hugging Face": _hugging_face(),
+    }
+    return Diagnosis(sections, tuple(problems))
+
+
+def _versions(problems: list[str]) -> Facts:
+    facts = {
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "os": f"{platform.platform()}",
+        "nearvoice": __version__,
+    }
+    for package in _PACKAGES:
+        try:
+            facts[package] = version(package)
+        except PackageNotFoundError:
+            facts[package] = "not installed"
+            problems.append(f"{package} is not installed: run `pip install {package}`")
+    return facts
+
+
+def _cpu() -> Facts:
+    model, flags = _cpuinfo(_CPUINFO.read_text("utf-8", "replace") if _CPUINFO.exists() else "")
+    if platform.machine().lower() in ("arm64", "aarch64"):
+        flags = flags | {"neon"}
+    known = [f"{feature} {'yes' if feature in flags else 'no'}" for feature in _FEATURES]
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "model": model or platform.processor() or platform.machine(),
+        "features": ", ".join(known) if flags else "unknown on this system",
+        "cores": f"{usable} of {os.cpu_count()} usable",
+    }
+
+
+def _cpuinfo(text: str) -> tuple[str, set[str]]:
+    """Return the model and the feature flags that /proc/cpuinfo tells of its first processor."""
+    fields: Facts = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip().lower(), value.strip())
+    flags = set(f"{fields.get('flags', '')} {fields.get('features', '')}".lower().split())
+    if flags & {"asimd", "neon"}:
+        flags.add("neon")
+    return fields.get("model name", ""), flags
+
+
+def _cache() -> Facts:
+    facts = {"folder": str(files.cache_dir()), "writable": _writable(files.cache_dir())}
+    beside = files.models_dir()
+    if beside is not None:
+        there = "" if beside.is_dir() else " (no such folder)"
+        facts["NEARVOICE_MODELS_DIR"] = f"{beside}{there}"
+    return facts
+
+
+def _writable(folder: Path) -> str:
+    if folder.exists():
+        return "yes" if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK) else "no"
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    can = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+    return "does not exist yet, can be made" if can else "does not exist, and cannot be made"
+
+
+def _files(problems: list[str]) -> Facts:
+    known, facts, bad = files.manifest(), {}, []
+    needed = {file.name: file.use for file in known.values()}
+    needed |= {file.arrays_name: file.use for file in known.values() if file.arrays}
+    for check in files.verify():
+        use = needed[check.name]
+        state = {"ok": "verified", "missing": "missing", "corrupt": check.detail}[check.state]
+        facts[check.name] = f"{state}  {check.path}" if check.state == "ok" else state
+        facts[check.name] += "" if use == "agent" else f"  (for the {use} only)"
+        if check.state != "ok" and use == "agent":
+            bad.append(f"{check.name} is {check.state}")
+    if bad:
+        problems.append(f"{', '.join(bad)}: run `{files.COMMAND}`")
+    return facts
+
+
+def _kernel(problems: list[str]) -> Facts:
+    try:
+        from nearvoice.silero import choose_kernel
+    except ImportError as error:
+        problems.append(f"nearvoice.silero cannot be imported ({error}): install nearvoice again")
+        return {"silero": "unknown"}
+    name, reason = choose_kernel()
+    return {"silero": f"{name}: {reason}"}
+
+
+def _hugging_face() -> Facts:
+    try:
+        from huggingface_hub import constants, get_token
+    except ImportError:
+        return {}
+    return {
+        "HF_HOME": str(constants.HF_HOME),
+        "HF_HUB_CACHE": str(constants.HF_HUB_CACHE),
+        "HF_HUB_OFFLINE": "yes" if constants.HF_HUB_OFFLINE else "no",
+        "HF_ENDPOINT": _without_password(constants.ENDPOINT),
+        "HF_TOKEN": "set" if get_token() else "not set",
+    }
+
+
+def _without_password(address: str) -> str:
+    parts = urlsplit(address)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
