@@ -7,7 +7,7 @@ downloaded with the model files, never committed.
 from __future__ import annotations
 
 import wave
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,25 +30,36 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A recorded call and its labels."""
+class Recording:
+    """A recorded call and what is known about it."""
 
+    name: str
     samples: Samples
+    """int16, mono."""
     rate: int
-    lines: list[Line]
-    turns: list[Turn]
+    lines: list[Line] = field(default_factory=list)
+    """What an STT would hear; empty if nobody wrote it down."""
+    turns: list[Turn] = field(default_factory=list)
+    """Who speaks when; empty if nobody marked it."""
 
     @property
     def duration(self) -> float:
         """Seconds of audio."""
         return len(self.samples) / self.rate
 
+    def speakers(self) -> dict[str, list[tuple[float, float]]]:
+        """Return the labelled speech of each speaker, as (start, end)."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for turn in self.turns:
+            found.setdefault(turn.speaker, []).append((turn.start, turn.end))
+        return found
+
     def cut(self, start: float, end: float) -> Samples:
         """Return the samples between two seconds."""
         return self.samples[round(start * self.rate) : round(end * self.rate)]
 
 
-def load() -> Sample:
+def load() -> Recording:
     """Return the sample call from the cache.
 
     Raises:
@@ -59,7 +70,7 @@ def load() -> Sample:
         rate = recording.getframerate()
     lines = read_stm(files.path("sample.stm"))
     turns = read_rttm(files.path("sample.rttm"))
-    return Sample(samples, rate, lines, turns)
+    return Recording("a real telephone call", samples, rate, lines, turns)
 
 
 def read_stm(path: Path) -> list[Line]:
