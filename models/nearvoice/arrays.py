@@ -1,8 +1,8 @@
-"""Weights as plain arrays: an ONNX file in, named numpy arrays out, and an array file to keep them in.
+"""Weights as plain arrays: an ONNX file in, named numpy arrays out, and a file to keep them in.
 
-A network that we run ourselves needs the constants of its ONNX file and nothing else of it. They are
-read once, when the file is downloaded, and kept in an ``.npz`` that carries the sha256 of the ONNX
-file they came from; at run time only that array file is opened, without pickle.
+A network that we run ourselves needs the constants of its ONNX file and nothing else of it. They
+are read once, when the file is downloaded, and kept in an ``.npz`` that carries the sha256 of the
+ONNX file they came from; at run time only that array file is opened, without pickle.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class WeightsError(ValueError):
 
 
 def read_onnx(path: Path) -> Arrays:
-    """Return every named floating-point constant of an ONNX file, those inside ``If`` branches included.
+    """Return the named floating-point constants of an ONNX file, also those in ``If`` branches.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,7 +48,7 @@ def read_onnx(path: Path) -> Arrays:
 
 
 def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source_sha256: str) -> None:
-    """Write ``arrays`` to ``path``, whole or not at all, with the hash of the file they came from."""
+    """Write ``arrays`` and the hash of the file they came from to ``path``, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     content: Arrays = {_SOURCE: np.array(source_sha256), **arrays}
     try:

@@ -1,0 +1,277 @@
+"""Silero VAD v6: one window of sound in, one speech probability out, for any number of streams.
+
+The network is that of snakers4/silero-vad at commit 806dcba3f0b5d95282d0889a074954a2f8c6397b
+(``src/silero_vad/data/silero_vad.onnx``, MIT): a Hann-windowed Fourier transform as a matrix, four
+convolutions, an LSTM cell, one sigmoid. Its 16 kHz and 8 kHz halves share nothing but the shape.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import arrays, files
+
+F32 = npt.NDArray[np.float32]
+Network = Callable[[F32, F32], tuple[float, F32]]
+"""(context ++ window float32[n], rnn float32[2, 128]) -> (P(speech), rnn float32[2, 128])."""
+
+KERNELS = ("auto", "numpy", "onnxruntime")
+FILE = "silero_vad.onnx"
+"""Name in the manifest."""
+
+_HIDDEN = 128
+
+
+class _Rate(NamedTuple):
+    window: int
+    context: int
+    fourier: int
+    """Length of the Fourier transform; it hops by half."""
+
+
+_RATES = {8_000: _Rate(256, 32, 128), 16_000: _Rate(512, 64, 256)}
+
+
+class SileroState(NamedTuple):
+    """All that one stream remembers between windows: a plain value, safe to keep and to share."""
+
+    rnn: F32
+    """LSTM hidden and cell state, float32[2, 128]."""
+    context: F32
+    """End of the previous window, float32[64] at 16 kHz and float32[32] at 8 kHz."""
+
+
+def choose_kernel() -> tuple[str, str]:
+    """Return the kernel that ``kernel="auto"`` means on this machine, and why."""
+    return (
+        "numpy",
+        "less than half the time of onnxruntime for single windows, and no session to hold",
+    )
+
+
+class SileroVAD:
+    """The loaded network: immutable, shared by all streams and threads.
+
+    Args:
+        sample_rate: 16000 Hz (windows of 512 samples) or 8000 Hz (256).
+        kernel: "numpy", "onnxruntime" (the reference), or "auto" to choose.
+        onnx_file: Silero VAD ONNX file to use instead of the downloaded one. "auto" falls back to
+            onnxruntime when the numpy kernel does not know its weights.
+        force_cpu: With "onnxruntime", whether to ignore other execution providers.
+
+    Raises:
+        ValueError: Another sample rate or kernel.
+        FileNotFoundError: ``onnx_file``, or without it the downloaded model, is not there.
+        WeightsError: The weights are damaged, or not those of a network the kernel knows.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int = 16_000,
+        kernel: Literal["auto", "numpy", "onnxruntime"] = "auto",
+        *,
+        onnx_file: Path | str | None = None,
+        force_cpu: bool = True,
+    ) -> None:
+        if sample_rate not in _RATES:
+            raise ValueError("Silero VAD only supports 8KHz and 16KHz sample rates")
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
+        path = None if onnx_file is None else _existing(Path(onnx_file))
+        self.sample_rate = sample_rate
+        self.window = _RATES[sample_rate].window
+        """Samples of a window."""
+        self.kernel, self._network = _load(sample_rate, kernel, path, force_cpu)
+
+    def initial_state(self) -> SileroState:
+        """Return the state of a stream that has heard nothing."""
+        return SileroState(
+            np.zeros((2, _HIDDEN), np.float32),
+            np.zeros(_RATES[self.sample_rate].context, np.float32),
+        )
+
+    def step(self, window: F32, state: SileroState) -> tuple[float, SileroState]:
+        """Return P(speech) of the next window, in [0, 1], and the state after it.
+
+        Args:
+            window: float32[512] at 16 kHz, float32[256] at 8 kHz; full scale is 1.0.
+            state: What the previous step returned, or :meth:`initial_state`. It is not changed.
+
+        Raises:
+            ValueError: The window has another size or dtype, or holds NaN or infinity.
+        """
+        if window.shape != (self.window,) or window.dtype != np.float32:
+            raise ValueError(
+                f"a window is float32[{self.window}] at {self.sample_rate} Hz, "
+                f"got {window.dtype}{list(window.shape)}"
+            )
+        if not math.isfinite(window @ window):
+            raise ValueError("the window holds NaN or infinity; full scale is 1.0")
+        heard = np.concatenate((state.context, window))
+        probability, rnn = self._network(heard, state.rnn)
+        return probability, SileroState(rnn, heard[-len(state.context) :])
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(f"Silero VAD model file not found: {path}")
+    if not path.is_file():
+        raise FileNotFoundError(f"`onnx_file_path` specified is not a file: {path}")
+    return path
+
+
+def _load(sample_rate: int, kernel: str, path: Path | None, force_cpu: bool) -> tuple[str, Network]:
+    name = choose_kernel()[0] if kernel == "auto" else kernel
+    if name == "numpy":
+        try:
+            weights = files.weights(FILE) if path is None else arrays.read_onnx(path)
+            return name, numpy_network(arrange(weights, sample_rate))
+        except arrays.WeightsError:
+            if kernel != "auto" or path is None:
+                raise
+    return "onnxruntime", _onnx_network(path or files.path(FILE), sample_rate, force_cpu)
+
+
+class Weights(NamedTuple):
+    """The weights of one rate, arranged so that every layer is one matrix product."""
+
+    fourier: F32
+    """Windowed Fourier basis, [n, n + 2]: cosines of n/2 + 1 bins, then sines."""
+    convolutions: tuple[tuple[F32, F32], ...]
+    """Four times matrix [3 * channels in, channels out] and bias, 3 taps, oldest first."""
+    lstm: F32
+    """Input and recurrent weights side by side, [512, 256]; rows are gates i, f, o, g."""
+    lstm_bias: F32
+    output: F32
+    output_bias: float
+
+
+_STRIDES = (1, 2, 2, 1)
+_SIGMOIDS = 3 * _HIDDEN
+"""The first rows of the LSTM: gates that end in a sigmoid; the last ends in tanh."""
+
+
+def arrange(constants: arrays.Arrays, sample_rate: int) -> Weights:
+    """Find and arrange the network of ``sample_rate`` among the constants of a Silero file.
+
+    Raises:
+        WeightsError: No such network is there.
+    """
+    n = _RATES[sample_rate].fourier
+    basis = "stft.forward_basis_buffer"
+    prefix = next(
+        (
+            name.removesuffix(basis)
+            for name, array in constants.items()
+            if name.endswith(basis) and array.shape == (n + 2, 1, n)
+        ),
+        None,
+    )
+    if prefix is None:
+        raise arrays.WeightsError(f"no Silero VAD network for {sample_rate} Hz in the model file")
+    find = _finder(constants, prefix)
+    bins = n // 2 + 1
+    channels = (bins, 128, 64, 64, 128)
+    # torch keeps the gates as i, f, g, o; with g last, one sigmoid covers the rest
+    gates = np.r_[0:256, 384:512, 256:384]
+    inward = find("decoder.rnn.weight_ih", (4 * _HIDDEN, _HIDDEN))
+    recurrent = find("decoder.rnn.weight_hh", (4 * _HIDDEN, _HIDDEN))
+    bias = find("decoder.rnn.bias_ih", (4 * _HIDDEN,)) + find("decoder.rnn.bias_hh", (4 * _HIDDEN,))
+    return Weights(
+        np.ascontiguousarray(find(basis, (n + 2, 1, n))[:, 0].T),
+        tuple(
+            (
+                find(f"encoder.{i}.reparam_conv.weight", (channels[i + 1], channels[i], 3))
+                .transpose(2, 1, 0)
+                .reshape(3 * channels[i], channels[i + 1]),
+                find(f"encoder.{i}.reparam_conv.bias", (channels[i + 1],)),
+            )
+            for i in range(4)
+        ),
+        np.concatenate((inward, recurrent), axis=1)[gates],
+        bias[gates],
+        find("decoder.decoder.2.weight", (1, _HIDDEN, 1)).reshape(_HIDDEN),
+        float(find("decoder.decoder.2.bias", (1,))[0]),
+    )
+
+
+def _finder(constants: arrays.Arrays, prefix: str) -> Callable[[str, tuple[int, ...]], F32]:
+    def find(name: str, shape: tuple[int, ...]) -> F32:
+        array = constants.get(prefix + name)
+        if array is None or array.shape != shape or array.dtype != np.float32:
+            raise arrays.WeightsError(f"{name} {list(shape)} is missing from the Silero VAD file")
+        return array
+
+    return find
+
+
+def numpy_network(weights: Weights) -> Network:
+    """Return the network as array arithmetic: the clear twin of every faster kernel."""
+    sine = weights.fourier.shape[1] // 2
+    hop = weights.fourier.shape[0] // 2
+
+    def network(heard: F32, rnn: F32) -> tuple[float, F32]:
+        # the sound, and its end mirrored, in four frames that overlap by half
+        hops = np.concatenate((heard, heard[-2 : -hop // 2 - 2 : -1])).reshape(5, hop)
+        spectrum = np.concatenate((hops[:-1], hops[1:]), axis=1) @ weights.fourier
+        spectrum *= spectrum
+        x = np.sqrt(spectrum[:, :sine] + spectrum[:, sine:])
+        for (matrix, bias), stride in zip(weights.convolutions, _STRIDES, strict=True):
+            x = _convolve(x, matrix, bias, stride)
+        rnn = _lstm(np.concatenate((x[0], rnn[0])), rnn[1], weights.lstm, weights.lstm_bias)
+        logit = float(np.maximum(rnn[0], 0) @ weights.output) + weights.output_bias
+        return float(0.5 * np.tanh(0.5 * logit) + 0.5), rnn
+
+    return network
+
+
+def _convolve(x: F32, matrix: F32, bias: F32, stride: int) -> F32:
+    """Convolve ``x`` [frames, channels] with three taps, zeros beyond both ends; then ReLU."""
+    frames, channels = x.shape
+    padded = np.zeros((frames + 2, channels), np.float32)
+    padded[1:-1] = x
+    taps = [padded[i : frames + i : stride] for i in range(3)]
+    y = np.concatenate(taps, axis=1) @ matrix
+    y += bias
+    return np.maximum(y, 0, out=y)
+
+
+def _lstm(x_and_hidden: F32, cell: F32, matrix: F32, bias: F32) -> F32:
+    """One step of an LSTM; returns hidden and cell state, float32[2, 128]."""
+    gates = matrix @ x_and_hidden
+    gates += bias
+    gates[:_SIGMOIDS] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, which cannot overflow
+    np.tanh(gates, out=gates)
+    sigmoids = gates[:_SIGMOIDS]
+    sigmoids *= 0.5
+    sigmoids += 0.5
+    take, keep, show, new = gates.reshape(4, _HIDDEN)
+    rnn = np.empty((2, _HIDDEN), np.float32)
+    rnn[1] = keep * cell + take * new
+    np.multiply(show, np.tanh(rnn[1]), out=rnn[0])
+    return rnn
+
+
+def _onnx_network(path: Path, sample_rate: int, force_cpu: bool) -> Network:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.inter_op_num_threads = options.intra_op_num_threads = 1
+    for pool in ("intra", "inter"):
+        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+    providers = ["CPUExecutionProvider"] if force_cpu else onnxruntime.get_available_providers()
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    rate = np.array(sample_rate, np.int64)
+
+    def network(heard: F32, rnn: F32) -> tuple[float, F32]:
+        feed = {"input": heard[None], "state": rnn[:, None], "sr": rate}
+        probability, new = session.run(None, feed)
+        return float(probability[0, 0]), new[:, 0]
+
+    return network

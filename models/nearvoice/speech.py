@@ -1,0 +1,168 @@
+"""From speech probabilities to the moments speech starts and ends; no model, no audio, no clock.
+
+The rules are those of livekit-plugins-silero 1.8.9 (``livekit/plugins/silero/vad.py``), to the bit:
+durations are sums of the window's duration in double precision, as there.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """When to believe the probabilities. Durations are seconds, thresholds probabilities.
+
+    Raises:
+        ValueError: A threshold is outside 0 to 1, or a duration is negative or not finite.
+    """
+
+    min_speech_duration: float = 0.05
+    """Unbroken speech needed to start."""
+    min_silence_duration: float = 0.55
+    """Unbroken silence needed to end."""
+    prefix_padding_duration: float = 0.5
+    """Audio from before the start that belongs to the speech segment."""
+    max_buffered_speech: float = 60.0
+    """Audio of one speech segment that is kept, the prefix not counted."""
+    activation_threshold: float = 0.5
+    """Probability from which silence becomes speech."""
+    deactivation_threshold: float | None = None
+    """Probability down to which speech stays speech; None follows the activation threshold."""
+    smoothing: float = 0.35
+    """Weight of the past in the exponential average of the probabilities; 0 turns it off."""
+
+    def __post_init__(self) -> None:
+        if self.deactivation_threshold is not None and not self.deactivation_threshold > 0:
+            raise ValueError("deactivation_threshold must be greater than 0")
+        for option in fields(self):
+            value = getattr(self, option.name)
+            highest = 1.0 if option.name in _PROBABILITIES else math.inf
+            if value is not None and not (0 <= value <= highest and math.isfinite(value)):
+                bound = "" if highest == math.inf else " and at most 1"
+                raise ValueError(f"{option.name} must be at least 0{bound}, got {value}")
+        if self.smoothing == 1:
+            raise ValueError("smoothing must be below 1: at 1 no window is ever heard")
+
+    @property
+    def deactivation(self) -> float:
+        """The deactivation threshold in force."""
+        if self.deactivation_threshold is not None:
+            return self.deactivation_threshold
+        return max(self.activation_threshold - 0.15, 0.01)
+
+
+_PROBABILITIES = ("activation_threshold", "deactivation_threshold", "smoothing")
+
+
+class Boundary(Enum):
+    """What a window can change."""
+
+    START = "start"
+    END = "end"
+
+
+class Change(NamedTuple):
+    """A start or an end of speech, and how long what led to it lasted, in seconds."""
+
+    boundary: Boundary
+    speech_duration: float
+    silence_duration: float
+
+
+class Step(NamedTuple):
+    """What one window said. ``speaking`` and the raw durations are from before the window."""
+
+    probability: float
+    """Smoothed P(speech) of the window: what the thresholds were held against."""
+    speaking: bool
+    """Whether speech had started, and not ended, before the window."""
+    speech_duration: float
+    """Seconds since speech started, 0 outside speech."""
+    silence_duration: float
+    """Seconds since speech ended, 0 inside speech."""
+    raw_speech: float
+    """Unbroken windows above the threshold before this one, in seconds."""
+    raw_silence: float
+    """Unbroken windows below the threshold before this one, in seconds."""
+    change: Change | None
+    """Whether the window started or ended speech."""
+
+
+@dataclass
+class SpeechDetector:
+    """Hysteresis over the probabilities of one stream; a new detector is a new stream."""
+
+    window_duration: float
+    """Seconds of audio behind each probability."""
+    options: SpeechOptions = field(default_factory=SpeechOptions)
+    """May be replaced between steps."""
+    windows: int = 0
+    """Windows seen."""
+    timestamp: float = 0.0
+    """Seconds of audio seen."""
+    probability: float | None = None
+    """Smoothed probability of the last window."""
+    speaking: bool = False
+    speech_duration: float = 0.0
+    silence_duration: float = 0.0
+    raw_speech: float = 0.0
+    raw_silence: float = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """True when neither speech nor the onset of it is under way."""
+        return not self.speaking and self.raw_speech == 0.0
+
+    def step(self, probability: float) -> Step:
+        """Take P(speech) of the next window; return what follows from it."""
+        self.windows += 1
+        self.timestamp += self.window_duration
+        self.probability = self._smooth(probability)
+        if self.speaking:
+            self.speech_duration += self.window_duration
+        else:
+            self.silence_duration += self.window_duration
+        before = (
+            self.probability,
+            self.speaking,
+            self.speech_duration,
+            self.silence_duration,
+            self.raw_speech,
+            self.raw_silence,
+        )
+        change = self._speech() if self._is_speech(self.probability) else self._silence()
+        return Step(*before, change)
+
+    def _smooth(self, probability: float) -> float:
+        past = self.options.smoothing
+        if self.probability is None:
+            return probability
+        return past * self.probability + (1 - past) * probability
+
+    def _is_speech(self, probability: float) -> bool:
+        if probability >= self.options.activation_threshold:
+            return True
+        return self.speaking and probability > self.options.deactivation
+
+    def _speech(self) -> Change | None:
+        self.raw_speech += self.window_duration
+        self.raw_silence = 0.0
+        if self.speaking or self.raw_speech < self.options.min_speech_duration:
+            return None
+        self.speaking = True
+        self.speech_duration, self.silence_duration = self.raw_speech, 0.0
+        return Change(Boundary.START, self.speech_duration, self.silence_duration)
+
+    def _silence(self) -> Change | None:
+        self.raw_silence += self.window_duration
+        self.raw_speech = 0.0
+        if not self.speaking or self.raw_silence < self.options.min_silence_duration:
+            return None
+        self.speaking = False
+        spoken = max(0.0, self.speech_duration - self.raw_silence)
+        self.speech_duration, self.silence_duration = 0.0, self.raw_silence
+        return Change(Boundary.END, spoken, self.silence_duration)

@@ -1,0 +1,178 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearvoice.audio import (
+    Framer,
+    Resampler,
+    SampleQueue,
+    downmix,
+    resample,
+    to_float32,
+    to_int16,
+)
+
+RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+PAIRS = list(itertools.product(RATES, (8_000, 16_000)))
+CHUNKS = (1, 7, 160, 512, 1000, None)
+"""Sizes to cut a stream into; None is the whole of it at once."""
+
+
+def noise(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(-1, 1, count).astype(np.float32)
+
+
+def cut(samples: np.ndarray, size: int | None) -> list[np.ndarray]:
+    size = size or max(1, len(samples))
+    return [samples[i : i + size] for i in range(0, len(samples), size)]
+
+
+def test_every_int16_value_survives_the_way_to_float32_and_back() -> None:
+    pcm = np.arange(-32768, 32768).astype(np.int16)
+    assert np.array_equal(to_int16(to_float32(pcm)), pcm)
+
+
+def test_full_scale_is_one_and_louder_is_clipped() -> None:
+    assert to_float32(np.array([32767, -32767, 0], np.int16)).tolist() == [1.0, -1.0, 0.0]
+    assert to_int16(np.array([2.0, -2.0], np.float32)).tolist() == [32767, -32768]
+
+
+def test_downmix_is_the_mean_of_the_channels() -> None:
+    stereo = np.array([100, 200, -100, -200, 32767, 32767, 1, 2], np.int16)
+    assert downmix(stereo, 2).tolist() == [150, -150, 32767, 2]
+
+
+def test_downmix_leaves_mono_as_it_is() -> None:
+    pcm = np.array([1, 2, 3], np.int16)
+    assert downmix(pcm, 1) is pcm
+
+
+@pytest.mark.parametrize("channels", [0, -1, 2])
+def test_downmix_refuses_channels_that_do_not_fit(channels: int) -> None:
+    with pytest.raises(ValueError, match=f"3 samples cannot be interleaved in {channels}"):
+        downmix(np.zeros(3, np.int16), channels)
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_resampling_is_bit_identical_however_the_input_is_cut(source: int, target: int) -> None:
+    samples = noise(source // 4)
+    outputs = []
+    for size in CHUNKS:
+        resampler = Resampler(source, target)
+        outputs.append(np.concatenate([resampler.push(part) for part in cut(samples, size)]))
+    assert all(np.array_equal(output, outputs[0]) for output in outputs)
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_a_resampler_withholds_no_more_than_its_declared_delay(source: int, target: int) -> None:
+    resampler = Resampler(source, target)
+    produced = 0
+    withheld = []
+    for pushed, part in enumerate(cut(noise(source // 4), 1), start=1):
+        produced += len(resampler.push(part))
+        withheld.append(pushed / source - produced / target)
+    assert max(withheld) <= resampler.delay + 1e-9
+    assert resampler.delay <= max(withheld) + 3 / source + 1 / target
+
+
+@pytest.mark.parametrize("source", RATES)
+def test_a_resampled_tone_keeps_its_pitch_level_and_time(source: int) -> None:
+    def tone(rate: int) -> np.ndarray:
+        return (0.5 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)).astype(np.float32)
+
+    got = Resampler(source, 16_000).push(tone(source))
+    assert np.abs(got[100:-100] - tone(16_000)[100 : len(got) - 100]).max() < 0.01
+
+
+def test_resamplers_do_not_touch_each_other() -> None:
+    samples = noise(4800)
+    alone = Resampler(48_000, 16_000)
+    expected = [alone.push(part) for part in cut(samples, 480)]
+    first, second = Resampler(48_000, 16_000), Resampler(48_000, 16_000)
+    for part, want in zip(cut(samples, 480), expected, strict=True):
+        second.push(noise(480, seed=1))
+        assert np.array_equal(first.push(part), want)
+
+
+@pytest.mark.parametrize(("source", "target"), [(0, 16_000), (16_000, 0), (-8_000, 16_000)])
+def test_a_resampler_refuses_a_rate_that_is_not_positive(source: int, target: int) -> None:
+    with pytest.raises(ValueError, match="sample rates must be positive"):
+        Resampler(source, target)
+
+
+def test_resampling_a_recording_gives_its_length_at_the_new_rate() -> None:
+    pcm = to_int16(noise(4410) * 0.5)
+    assert len(resample(pcm, 44_100, 16_000)) == 1600
+    assert resample(pcm, 44_100, 44_100) is pcm
+    assert len(resample(np.empty(0, np.int16), 8_000, 16_000)) == 0
+
+
+@pytest.mark.parametrize("size", CHUNKS)
+def test_windows_are_the_same_however_the_stream_is_cut(size: int | None) -> None:
+    samples = noise(5000)
+    framer = Framer(512)
+    windows = [window for part in cut(samples, size) for window in framer.push(part)]
+    assert [len(window) for window in windows] == [512] * 9
+    assert np.array_equal(np.concatenate(windows), samples[: 9 * 512])
+
+
+def test_a_window_belongs_to_who_got_it() -> None:
+    framer = Framer(4)
+    (window,) = framer.push(np.ones(4, np.float32))
+    framer.push(np.zeros(8, np.float32))
+    assert window.tolist() == [1, 1, 1, 1]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["append", "drop", "truncate", "peek", "clear"]),
+            st.integers(0, 20_000),
+        ),
+        max_size=40,
+    )
+)
+def test_a_queue_holds_what_a_plain_list_would(actions: list[tuple[str, int]]) -> None:
+    queue = SampleQueue()
+    plain = np.empty(0, np.int16)
+    for step, (action, count) in enumerate(actions):
+        if action == "append":
+            pcm = np.random.default_rng(step).integers(-9, 9, count).astype(np.int16)
+            queue.append(pcm)
+            plain = np.concatenate((plain, pcm))
+        elif action == "drop":
+            queue.drop(count)
+            plain = plain[count:]
+        elif action == "truncate":
+            queue.truncate(count)
+            plain = plain[:count]
+        elif action == "clear":
+            queue.clear()
+            plain = plain[:0]
+        else:
+            assert np.array_equal(queue.peek(count), plain[:count])
+        assert len(queue) == len(plain)
+    assert np.array_equal(queue.peek(len(queue)), plain)
+
+
+def test_a_queue_gives_memory_back() -> None:
+    queue = SampleQueue()
+    for _ in range(1000):
+        queue.append(np.ones(1000, np.int16))
+    assert queue.nbytes <= 1.5 * 2_000_000
+    queue.drop(999_000)
+    assert queue.nbytes < 20_000
+    queue.clear()
+    assert queue.nbytes < 20_000
+
+
+def test_what_a_queue_returned_does_not_change_later() -> None:
+    queue = SampleQueue()
+    queue.append(np.ones(100, np.int16))
+    seen = queue.peek(100)
+    queue.drop(100)
+    queue.append(np.zeros(5000, np.int16))
+    assert seen.tolist() == [1] * 100

@@ -1,0 +1,137 @@
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nearvoice.speech import Boundary, SpeechDetector, SpeechOptions
+
+WINDOW = 0.032
+RAW = SpeechOptions(smoothing=0.0)
+
+
+def changes(probabilities: list[float], options: SpeechOptions = RAW) -> list[tuple[int, str]]:
+    """Return (windows heard, what happened)."""
+    detector = SpeechDetector(WINDOW, options)
+    steps = [detector.step(p) for p in probabilities]
+    return [(i, s.change.boundary.value) for i, s in enumerate(steps, start=1) if s.change]
+
+
+def test_silence_changes_nothing() -> None:
+    assert changes([0.0] * 1000) == []
+
+
+def test_speech_starts_after_two_windows_and_ends_after_eighteen_by_default() -> None:
+    assert changes([0.0] * 5 + [1.0] * 10 + [0.0] * 30) == [(7, "start"), (33, "end")]
+
+
+def test_one_window_of_speech_is_no_speech() -> None:
+    assert changes([0.0, 1.0, 0.0, 1.0, 0.0] * 20) == []
+
+
+def test_a_pause_shorter_than_the_minimum_does_not_end_speech() -> None:
+    assert changes([1.0] * 5 + [0.0] * 17 + [1.0] + [0.0] * 17) == [(2, "start")]
+
+
+def test_speech_stays_speech_down_to_the_deactivation_threshold_but_not_at_it() -> None:
+    options = SpeechOptions(smoothing=0.0, deactivation_threshold=0.3, min_silence_duration=0.1)
+    assert changes([0.9] * 3 + [0.31] * 20, options) == [(2, "start")]
+    assert changes([0.9] * 3 + [0.3] * 20, options) == [(2, "start"), (7, "end")]
+
+
+def test_between_the_thresholds_silence_stays_silence() -> None:
+    assert changes([0.49] * 100) == []
+    assert changes([0.5] * 100) == [(2, "start")]
+
+
+def test_the_first_probability_is_taken_as_it_is_and_later_ones_are_smoothed() -> None:
+    detector = SpeechDetector(WINDOW, SpeechOptions())
+    assert detector.step(0.8).probability == 0.8
+    assert detector.step(0.0).probability == pytest.approx(0.35 * 0.8)
+
+
+def test_a_start_tells_the_onset_and_an_end_the_speech_without_the_trailing_silence() -> None:
+    detector = SpeechDetector(WINDOW, RAW)
+    steps = [detector.step(p) for p in [0.0] * 3 + [1.0] * 10 + [0.0] * 18]
+    start, end = (step.change for step in steps if step.change)
+    assert start.boundary is Boundary.START
+    assert start.speech_duration == pytest.approx(2 * WINDOW)
+    assert start.silence_duration == 0.0
+    assert end.boundary is Boundary.END
+    assert end.speech_duration == pytest.approx(10 * WINDOW)
+    assert end.silence_duration == pytest.approx(18 * WINDOW)
+
+
+def test_a_step_tells_what_was_before_its_window() -> None:
+    detector = SpeechDetector(WINDOW, RAW)
+    first, second, third = (detector.step(1.0) for _ in range(3))
+    assert (first.raw_speech, second.raw_speech) == (0.0, WINDOW)
+    assert (second.speaking, third.speaking) == (False, True)
+    assert (first.silence_duration, second.silence_duration) == (WINDOW, 2 * WINDOW)
+    assert (first.speech_duration, third.speech_duration) == (0.0, 3 * WINDOW)
+
+
+def test_a_detector_is_idle_only_in_silence() -> None:
+    detector = SpeechDetector(WINDOW, RAW)
+    detector.step(0.0)
+    assert detector.idle
+    detector.step(1.0)
+    assert not detector.idle
+    for probability in [1.0] + [0.0] * 17:
+        detector.step(probability)
+        assert not detector.idle
+    detector.step(0.0)
+    assert detector.idle
+
+
+def test_the_deactivation_threshold_follows_the_activation_threshold_unless_given() -> None:
+    assert SpeechOptions(activation_threshold=0.8).deactivation == pytest.approx(0.65)
+    assert SpeechOptions(activation_threshold=0.1).deactivation == 0.01
+    assert SpeechOptions(activation_threshold=0.8, deactivation_threshold=0.2).deactivation == 0.2
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("activation_threshold", 1.5),
+        ("activation_threshold", -0.1),
+        ("activation_threshold", math.nan),
+        ("deactivation_threshold", 0.0),
+        ("deactivation_threshold", -1.0),
+        ("deactivation_threshold", math.nan),
+        ("min_speech_duration", -1.0),
+        ("min_silence_duration", math.inf),
+        ("prefix_padding_duration", math.nan),
+        ("max_buffered_speech", -0.5),
+        ("smoothing", 1.0),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=option):
+        SpeechOptions(**{option: value})
+
+
+@given(st.lists(st.floats(0, 1), max_size=300), st.floats(0, 0.99), st.floats(0, 1))
+def test_starts_and_ends_alternate_and_no_segment_is_shorter_than_the_options_allow(
+    probabilities: list[float], smoothing: float, activation: float
+) -> None:
+    options = SpeechOptions(smoothing=smoothing, activation_threshold=activation)
+    found = changes(probabilities, options)
+    assert [kind for _, kind in found] == ["start", "end"] * (len(found) // 2) + ["start"] * (
+        len(found) % 2
+    )
+    times = [windows for windows, _ in found]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(gap >= 18 for gap in gaps[::2])
+    assert all(gap >= 2 for gap in gaps[1::2])
+
+
+@given(st.lists(st.floats(0, 1), max_size=100))
+def test_a_stream_does_not_feel_another_one(probabilities: list[float]) -> None:
+    alone = SpeechDetector(WINDOW)
+    expected = [alone.step(p) for p in probabilities]
+    ours, other = SpeechDetector(WINDOW), SpeechDetector(WINDOW)
+    for probability, want in zip(probabilities, expected, strict=True):
+        other.step(1.0 - probability)
+        assert ours.step(probability) == want
