@@ -202,6 +202,8 @@ class Job:
             with partial.open("rb") as stream:
                 os.fsync(stream.fileno())
             partial.replace(self._folder / file.name)
+            for left in self._folder.glob(f".{file.name}.*.partial"):  # of other versions
+                left.unlink()
         except SourceError:
             raise
         except OSError:

@@ -62,6 +62,7 @@ class Lines:
     def _clear(self) -> None:
         if self._task is not None:
             self._bar.remove_task(self._task)
+            self._bar.refresh()  # or the next line brings the old bar back
             self._task = None
 
     def _say(self, text: str, style: str | None) -> None:

@@ -297,7 +297,10 @@ def _pip_reason(stderr: str) -> str:
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     reason = (errors or lines or ["pip gave no wheel and no reason"])[-1]
     broken = re.findall(r"connection broken by '(.*)': /", stderr)
-    return f"{reason} ({broken[-1].rsplit(': ', 1)[-1].rstrip(')')})" if broken else reason
+    if not broken:
+        return reason
+    cause = broken[-1].rsplit(": ", 1)[-1].strip("'\")")
+    return f"{reason}: {cause}"
 
 
 def _attempt(once: Callable[[], None]) -> None:
