@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if silence is None:
         silence = SAMPLE_SILENCE if recording.turns else LOAD_SILENCE
     settings = demo_words.Settings(silence)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     demo_words.introduce(console, recording, settings)
     call = hold(recording, settings, options.speed, console)
     score = judge(call, recording) if recording.turns else None

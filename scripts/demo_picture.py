@@ -10,12 +10,11 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from tests.offline.call import Call, Heard, ReplyEnded, ReplyStarted, TurnCommitted
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 
 DETECTED, SOUND, PROBABILITY = "#f6b26b", "#777777", "#1f5fa8"
 TURN, REPLY, CUT = "#2a7f3f", "#7b4fa3", "#c0392b"
@@ -53,9 +52,13 @@ class Picture:
 
 def draw(picture: Picture, path: Path) -> None:
     """Save the picture as PNG."""
-    figure, panels = plt.subplots(
-        3, 1, sharex=True, figsize=(16, 9), height_ratios=[2.8, 1.8, 3.4], layout="constrained"
-    )
+    with mpl.rc_context({"text.parse_math": False}):  # a dollar in a name is a dollar
+        _figure(picture).savefig(path, dpi=110)
+
+
+def _figure(picture: Picture) -> Figure:
+    figure = Figure(figsize=(16, 9), layout="constrained")
+    panels = figure.subplots(3, 1, sharex=True, height_ratios=[2.8, 1.8, 3.4])
     _sound(panels[0], picture)
     _probability(panels[1], picture)
     _session(panels[2], picture)
@@ -67,12 +70,11 @@ def draw(picture: Picture, path: Path) -> None:
             panel.axvspan(start, end, color=DETECTED, alpha=0.28, linewidth=0, zorder=0)
     panels[2].set_xlabel("seconds of the call", fontsize=12)
     if picture.last <= 60:
-        panels[2].xaxis.set_major_locator(mpl.ticker.MultipleLocator(2))
+        panels[2].xaxis.set_major_locator(MultipleLocator(2))
     figure.suptitle(f"{picture.title}\n", fontsize=17, fontweight="bold")
     figure.text(0.5, 0.945, picture.note, ha="center", fontsize=12, color="#444444")
     figure.legend(loc="outside lower center", ncols=1 + len(picture.turns), fontsize=12)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    return figure
 
 
 def _sound(panel: Axes, picture: Picture) -> None:

@@ -63,8 +63,9 @@ def _quoted(text: str) -> str:
 def introduce(console: Console, recording: Recording, settings: Settings) -> None:
     """Say what is played to whom."""
     kernel, why = choose_kernel()
+    console.print(recording.name, style="bold", end="")
     console.print(
-        f"[bold]{recording.name}[/bold], {recording.duration:.1f} s at {recording.rate} Hz, is "
+        f", {recording.duration:.1f} s at {recording.rate} Hz, is "
         f"played to a real AgentSession (livekit-agents {version('livekit-agents')})\n"
         f"  VAD    livekit.plugins.nearvoice silero on the CPU, kernel {kernel} ({why}); "
         f"a pause of {settings.min_silence:g} s ends speech\n"
@@ -85,9 +86,8 @@ def conclude(console: Console, score: demo_score.Score | None, settings: Setting
     if score is None:
         console.print("\nno labels come with this recording, so there is nothing to compare with")
         return
-    console.print(
-        "\n[bold]agreement with the labels[/bold] (the recording's own list of who speaks when)"
-    )
+    console.print("\nagreement with the labels", style="bold", end=" ")
+    console.print("(the recording's own list of who speaks when)")
     console.print(
         f"  frames    {score.agreement:.1%} of {score.frames} frames of 10 ms are judged as the "
         f"labels say; precision {score.precision:.1%} (what is called speech is speech), "
