@@ -69,7 +69,7 @@ def _figure(picture: Picture) -> Figure:
         for start, end in picture.call.segments(picture.duration):
             panel.axvspan(start, end, color=DETECTED, alpha=0.28, linewidth=0, zorder=0)
     panels[2].set_xlabel("seconds of the call", fontsize=12)
-    if picture.last <= 60:
+    if 20 < picture.last <= 60:
         panels[2].xaxis.set_major_locator(MultipleLocator(2))
     figure.suptitle(f"{picture.title}\n", fontsize=17, fontweight="bold")
     figure.text(0.5, 0.945, picture.note, ha="center", fontsize=12, color="#444444")
@@ -116,7 +116,7 @@ def _session(panel: Axes, picture: Picture) -> None:
         colour = CUT if ended.interrupted else REPLY
         panel.broken_barh([(started.at, ended.at - started.at)], (0.8, 0.4), color=colour)
         words = "cut off by the user" if ended.interrupted else "replied in full"
-        panel.text(ended.at + 0.15, 1.0, words, va="center", fontsize=10, color=colour)
+        panel.text(ended.at + picture.last * 0.005, 1.0, words, va="center", fontsize=10, color=colour)
     panel.set_ylim(0.4, 6.6)
     panel.set_yticks([1.0, 2.0, 3.0], ["agent replies", "turn committed", "transcript heard"])
 

@@ -1,0 +1,55 @@
+"""LiveKit's voice AI quickstart with one import changed: its VAD is nearvoice's.
+
+    pip install "livekit-agents~=1.8" livekit-plugins-nearvoice
+    python -m livekit.agents download-files
+    lk agent console examples/agent.py     # or: python examples/agent.py console
+
+STT, LLM and TTS are LiveKit Inference's here, which wants LIVEKIT_URL, LIVEKIT_API_KEY and
+LIVEKIT_API_SECRET; the VAD wants nothing and runs on the CPU of this machine.
+"""
+
+from typing import Any
+
+from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, cli
+
+# the one import that changes; upstream: from livekit.plugins import silero
+from livekit.plugins.nearvoice import silero
+
+
+class Assistant(Agent):
+    def __init__(self) -> None:
+        super().__init__(
+            instructions="You are a helpful voice AI assistant. "
+            "Your answers are short and to the point, without any formatting or symbols."
+        )
+
+
+def models() -> dict[str, Any]:
+    """What else a session is made of; a function, so that a test can put local models here."""
+    return {
+        "stt": "deepgram/nova-3:multi",
+        "llm": "openai/gpt-4.1-mini",
+        "tts": "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc",
+        "turn_handling": {"turn_detection": "vad"},
+    }
+
+
+server = AgentServer()
+
+
+def prewarm(proc: JobProcess) -> None:
+    proc.userdata["vad"] = silero.VAD.load()
+
+
+server.setup_fnc = prewarm
+
+
+@server.rtc_session()
+async def entrypoint(ctx: JobContext) -> None:
+    session: AgentSession[None] = AgentSession(vad=ctx.proc.userdata["vad"], **models())
+    await session.start(room=ctx.room, agent=Assistant())
+    await session.generate_reply(instructions="Greet the user and offer your assistance.")
+
+
+if __name__ == "__main__":
+    cli.run_app(server)

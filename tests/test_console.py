@@ -1,0 +1,63 @@
+"""The quickstart agent as users start it: LiveKit's CLI in a process, a caller on a socket."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from tests.offline import sample
+from tests.offline.console import RATE, ROOT, Console, agent_process, stop
+from tests.offline.session import resample
+
+AGENT = ROOT / "tests/offline/scripted_agent.py"
+
+
+def hello():
+    """Return 0.5 s of silence, one word from 0.58 to 1.0 s, and silence up to 3 s; 48 kHz."""
+    recording = sample.load()
+    samples = np.concatenate([recording.cut(6.2, 7.3), np.zeros(16_000 * 2, np.int16)])
+    return resample(samples, recording.rate, RATE)
+
+
+async def held(log):
+    """Hold a call with the agent until it has replied; return the console and its exit status."""
+    done = {"old_state": "AS_SPEAKING", "new_state": "AS_LISTENING"}
+    async with Console() as console, agent_process(AGENT, console.address, log) as process:
+        greeted = await console.wait_for("agent_state_changed", **done, timeout=40)
+        speaking = asyncio.create_task(console.speak(hello()))
+        await console.wait_for("user_state_changed", new_state="US_SPEAKING")
+        stopped = await console.wait_for("user_state_changed", new_state="US_LISTENING")
+        await console.wait_for("agent_state_changed", after=stopped, **done)
+        await speaking
+        assert stopped.at > greeted.at
+        return console, await stop(process)
+
+
+@pytest.mark.model
+def test_the_quickstart_agent_talks_to_a_caller_and_exits_cleanly(tmp_path):
+    log = tmp_path / "agent.log"
+    console, status = asyncio.run(asyncio.wait_for(held(log), 80))
+    states = [event.fields for event in console.events if event.kind == "user_state_changed"]
+    assert [state["new_state"] for state in states] == ["US_SPEAKING", "US_LISTENING"]
+    finals = [
+        event.fields["transcript"]
+        for event in console.events
+        if event.kind == "user_input_transcribed" and event.fields["is_final"]
+    ]
+    assert finals == console.said("USER") == ["Hello?"]
+    assert console.said("ASSISTANT")[-1] == "You said: Hello?"
+    assert console.heard > 0.4  # the greeting of two words, the reply of three, 0.1 s each
+    assert not [event for event in console.events if event.kind == "error"]
+    assert status == 0
+    assert "Traceback" not in log.read_text(encoding="utf-8")
+
+
+def test_an_agent_that_never_comes_is_a_timeout_that_says_what_came():
+    async def wait():
+        async with Console() as console:
+            await console.wait_for("user_state_changed", timeout=0.05)
+
+    with pytest.raises(TimeoutError, match="no user_state_changed"):
+        asyncio.run(wait())
