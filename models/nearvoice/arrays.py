@@ -19,6 +19,9 @@ import numpy.typing as npt
 Arrays = dict[str, npt.NDArray[Any]]
 
 _SOURCE = "source_sha256"
+"""The array that says which file the others came from, and their names."""
+_DAMAGE = (zipfile.BadZipFile, ValueError, EOFError, AttributeError, RuntimeError, OSError)
+"""What numpy and zipfile raise for one wrong byte, tried at every byte of a file."""
 _DTYPES = {1: np.float32, 10: np.float16, 11: np.float64}
 """ONNX ``TensorProto.DataType`` -> numpy dtype; what is no floating-point number is no weight."""
 
@@ -50,7 +53,7 @@ def read_onnx(path: Path) -> Arrays:
 def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source_sha256: str) -> None:
     """Write ``arrays`` and the hash of the file they came from to ``path``, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    content: Arrays = {_SOURCE: np.array(source_sha256), **arrays}
+    content: Arrays = {_SOURCE: np.array([source_sha256, *arrays]), **arrays}
     try:
         with temporary.open("wb") as file:
             np.savez(file, allow_pickle=False, **content)
@@ -70,10 +73,15 @@ def load(path: Path, source_sha256: str) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, AttributeError) as error:
+    except (FileNotFoundError, PermissionError):
+        raise
+    except _DAMAGE as error:
         raise WeightsError(f"{path} is damaged ({error}): {remedy}") from error
-    if str(arrays.pop(_SOURCE, "")) != source_sha256:
+    source, *names = np.atleast_1d(arrays.pop(_SOURCE, np.array(""))).astype(str)
+    if source != source_sha256:
         raise WeightsError(f"{path} was made from another model file: {remedy}")
+    if set(names) != arrays.keys():
+        raise WeightsError(f"{path} is damaged (arrays are missing): {remedy}")
     return arrays
 
 

@@ -1,0 +1,124 @@
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from nearvoice import arrays
+from tests.stores import _bytes, _varint, onnx_bytes
+
+HASH = "a" * 64
+names = st.text("abcdefghijklmnopqrstuvwxyz_./:0123456789", min_size=1, max_size=12).filter(
+    lambda name: name != "source_sha256"
+)
+tensors = hnp.arrays(np.float32, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+weights = st.dictionaries(names, tensors, min_size=1, max_size=4)
+in_a_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name], values, strict=True)
+
+
+@in_a_folder
+@given(weights)
+def test_saved_arrays_are_loaded_as_they_were(tmp_path, content):
+    arrays.save(tmp_path / "w.npz", content, HASH)
+    same(arrays.load(tmp_path / "w.npz", HASH), content)
+    assert [file.name for file in tmp_path.iterdir()] == ["w.npz"]
+
+
+@in_a_folder
+@given(weights)
+def test_the_weights_of_an_onnx_file_are_read(tmp_path, content):
+    (tmp_path / "n.onnx").write_bytes(onnx_bytes(content))
+    same(arrays.read_onnx(tmp_path / "n.onnx"), content)
+
+
+def test_constants_inside_branches_and_float_data_are_read(tmp_path):
+    raw = _tensor(b"", [1.0, 2.0], as_raw=True)
+    listed = _tensor(b"listed", [3.0], as_raw=False)
+    constant = _bytes(1, _bytes(2, b"inner") + _bytes(4, b"Constant") + _bytes(5, _bytes(5, raw)))
+    branch = _bytes(6, constant + _bytes(5, listed))
+    node = _bytes(1, _bytes(4, b"If") + _bytes(5, branch))
+    (tmp_path / "n.onnx").write_bytes(_bytes(7, node))
+    expected = {"inner": np.array([1, 2], np.float32), "listed": np.array([3], np.float32)}
+    same(arrays.read_onnx(tmp_path / "n.onnx"), expected)
+
+
+def _tensor(name, values, *, as_raw):
+    content = np.array(values, "<f4").tobytes()
+    header = _varint(1 << 3) + _varint(len(values)) + _varint(2 << 3) + _varint(1)
+    return header + _bytes(8, name) + _bytes(9 if as_raw else 4, content)
+
+
+@in_a_folder
+@given(st.binary(max_size=200))
+def test_what_is_not_onnx_is_refused_by_name(tmp_path, content):
+    (tmp_path / "n.onnx").write_bytes(content)
+    with pytest.raises(arrays.WeightsError, match=r"n\.onnx is not an ONNX file"):
+        arrays.read_onnx(tmp_path / "n.onnx")
+
+
+def test_a_wrong_byte_in_an_onnx_file_is_refused_or_read_but_never_another_error(tmp_path):
+    path = tmp_path / "n.onnx"
+    for damaged in _damaged(onnx_bytes(CONTENT)):
+        path.write_bytes(damaged)
+        with suppress(arrays.WeightsError):
+            arrays.read_onnx(path)
+
+
+CONTENT = {"w": np.arange(6, dtype=np.float32), "b": np.ones((2, 2), np.float32)}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # zipfile: two members of one name
+def test_a_wrong_byte_in_an_array_file_is_refused_or_changes_nothing(tmp_path):
+    path = tmp_path / "w.npz"
+    arrays.save(path, CONTENT, HASH)
+    for damaged in _damaged(path.read_bytes()):
+        path.write_bytes(damaged)
+        with suppress(arrays.WeightsError):
+            same(arrays.load(path, HASH), CONTENT)
+
+
+def _damaged(content):
+    for position in range(len(content)):
+        for change in (1, 2, 64, 128, 255):
+            yield bytes([*content[:position], content[position] ^ change, *content[position + 1 :]])
+
+
+@in_a_folder
+@given(st.data())
+def test_a_truncated_file_is_refused(tmp_path, data):
+    path = tmp_path / "w.npz"
+    arrays.save(path, CONTENT, HASH)
+    content = path.read_bytes()
+    path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    with pytest.raises(arrays.WeightsError, match=r"w\.npz"):
+        arrays.load(path, HASH)
+
+
+def test_arrays_of_another_file_are_refused(tmp_path):
+    arrays.save(tmp_path / "w.npz", CONTENT, HASH)
+    with pytest.raises(arrays.WeightsError, match=r"another model file: .*download-files"):
+        arrays.load(tmp_path / "w.npz", "b" * 64)
+
+
+def test_missing_files_are_file_not_found_errors(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        arrays.load(tmp_path / "w.npz", HASH)
+    with pytest.raises(FileNotFoundError):
+        arrays.read_onnx(tmp_path / "n.onnx")
+
+
+def test_a_save_that_fails_leaves_what_was_there(tmp_path):
+    arrays.save(tmp_path / "w.npz", CONTENT, HASH)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        arrays.save(tmp_path / "w.npz", {"w": np.array([object()])}, HASH)
+    same(arrays.load(tmp_path / "w.npz", HASH), CONTENT)
+    assert [file.name for file in tmp_path.iterdir()] == ["w.npz"]
