@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+
+from nearvoice import files, sources
+from nearvoice.manifest import parse
 
 COMMIT = "c0ffee" + "0" * 34
 
@@ -74,6 +77,10 @@ def table(name, content, sources, **more):
 
 def github(path):
     return {"github": "some/where", "commit": COMMIT, "path": path}
+
+
+def wheel_source(member="pkg/data/a.bin", version="1.0"):
+    return {"pypi": f"tiny-models=={version}", "member": member}
 
 
 @dataclass
@@ -166,7 +173,67 @@ class _Handler(BaseHTTPRequestHandler):
             write(content)
 
 
-CHILD = """
+class World:
+    """A cache, a folder of wheels, a web server and a manifest, all of one test."""
+
+    def __init__(self, folder, server, monkeypatch):
+        self.folder, self.server, self._monkeypatch = folder, server, monkeypatch
+        self.cache, self.wheels = folder / "cache", folder / "wheels"
+        self.manifest = folder / "manifest.toml"
+
+    def knows(self, *tables):
+        """Let these tables be the manifest."""
+        self.manifest.write_text("\n".join(tables))
+        known = parse(self.manifest.read_text())
+        self._monkeypatch.setattr(files, "manifest", lambda: dict(known))
+
+    def start(self, *arguments, before="", **more):
+        """Start ``nearvoice ARGUMENTS`` in another process."""
+        code = _CHILD.format(before=before)
+        return subprocess.Popen(
+            [sys.executable, "-c", code, self.manifest, self.server.address, *arguments],
+            cwd=self.folder,
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
+        )
+
+    def run(self, *arguments, before=""):
+        """Run ``nearvoice ARGUMENTS`` in another process; returns (status, stdout, stderr)."""
+        process = self.start(*arguments, before=before)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def litter(self):
+        """What lies in the cache beside model files and the lock."""
+        return [
+            f.name for f in self.cache.iterdir() if f.name.startswith(".") and f.name != ".lock"
+        ]
+
+
+@contextlib.contextmanager
+def open_world(folder, monkeypatch):
+    """A :class:`World` in ``folder`` that none of the machine's settings reaches."""
+    for name in [n for n in os.environ if n.startswith(("NEARVOICE_", "PIP_", "HF_"))]:
+        monkeypatch.delenv(name)
+    settings = {
+        "NEARVOICE_CACHE": folder / "cache",
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": folder / "wheels",
+        "HF_HOME": folder / "hf",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, str(value))
+    (folder / "wheels").mkdir()
+    monkeypatch.setattr(sources, "BACKOFF", 0.0)
+    with Server() as server:
+        monkeypatch.setattr(sources, "GITHUB", server.address)
+        yield World(folder, server, monkeypatch)
+
+
+_CHILD = """
 import sys
 from pathlib import Path
 from nearvoice import files, sources
@@ -178,22 +245,3 @@ sources.GITHUB, sources.BACKOFF = sys.argv[2], 0.0
 {before}
 sys.exit(main(sys.argv[3:]))
 """
-
-
-def start_command(manifest, github_address, *arguments, before=""):
-    """Start ``nearvoice ARGUMENTS`` in another process, with this manifest file."""
-    code = CHILD.format(before=before)
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(manifest), github_address, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=Path(manifest).parent,
-    )
-
-
-def run_command(*arguments, **more):
-    """Run ``nearvoice ARGUMENTS`` in another process; returns (status, stdout, stderr)."""
-    process = start_command(*arguments, **more)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err

@@ -20,70 +20,23 @@ from nearvoice.manifest import ManifestError, ModelFile, parse
 from nearvoice.sources import Github, Hf, Pypi
 from tests.stores import (
     COMMIT,
-    Server,
     github,
     make_wheel,
     onnx_bytes,
-    run_command,
+    open_world,
     sha256,
-    start_command,
     table,
+    wheel_source,
 )
 
 WEIGHTS = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, np.float32)}
 CONTENT = bytes(range(256)) * 1024
 
 
-def wheel_source(member="pkg/data/a.bin", version="1.0"):
-    return {"pypi": f"tiny-models=={version}", "member": member}
-
-
-class World:
-    """A cache, a folder of wheels, a web server and a manifest, all of this test."""
-
-    def __init__(self, folder, server, monkeypatch):
-        self.folder, self.server, self._monkeypatch = folder, server, monkeypatch
-        self.cache, self.wheels = folder / "cache", folder / "wheels"
-        self.wheels.mkdir()
-        self.manifest = folder / "manifest.toml"
-
-    def knows(self, *tables):
-        self.manifest.write_text("\n".join(tables))
-        known = parse(self.manifest.read_text())
-        self._monkeypatch.setattr(files, "manifest", lambda: dict(known))
-
-    def run(self, *arguments, **more):
-        return run_command(self.manifest, self.server.address, *arguments, **more)
-
-    def start(self, *arguments, **more):
-        return start_command(self.manifest, self.server.address, *arguments, **more)
-
-    def litter(self):
-        """What lies in the cache beside model files and the lock."""
-        return [
-            f.name for f in self.cache.iterdir() if f.name.startswith(".") and f.name != ".lock"
-        ]
-
-
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    for name in [n for n in os.environ if n.startswith(("NEARVOICE_", "PIP_", "HF_"))]:
-        monkeypatch.delenv(name)
-    settings = {
-        "NEARVOICE_CACHE": tmp_path / "cache",
-        "PIP_CONFIG_FILE": os.devnull,
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": tmp_path / "wheels",
-        "HF_HOME": tmp_path / "hf",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, str(value))
-    monkeypatch.setattr(sources, "BACKOFF", 0.0)
-    with Server() as server:
-        monkeypatch.setattr(sources, "GITHUB", server.address)
-        yield World(tmp_path, server, monkeypatch)
+    with open_world(tmp_path, monkeypatch) as world:
+        yield world
 
 
 @contextmanager

@@ -13,12 +13,13 @@ from nearvoice import __version__
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed (said on the standard error)."""
     from nearvoice.files import DownloadError, UnknownFileError
+    from nearvoice.manifest import ManifestError
 
     options = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
-    except (DownloadError, UnknownFileError) as error:
+    except (DownloadError, ManifestError, UnknownFileError) as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -70,7 +71,7 @@ def _verify(options: argparse.Namespace) -> int:
 
     checks = files.verify(options.names or None)
     for check in checks:
-        print(f"{check.name:16}  {check.state:8}{check.detail or check.path}")
+        print(f"{check.name:16}  {check.state:7}  {check.path}  {check.detail}".rstrip())
     if all(check.state == "ok" for check in checks):
         return 0
     print("run `nearvoice download-files`: it fetches what is missing or corrupt", file=sys.stderr)
