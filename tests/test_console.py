@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import numpy as np
 import pytest
 
 from tests.offline import sample
 from tests.offline.console import RATE, ROOT, Console, agent_process, stop
-from tests.offline.session import resample
 
 AGENT = ROOT / "tests/offline/scripted_agent.py"
-
-
-def hello():
-    """Return 0.5 s of silence, one word from 0.58 to 1.0 s, and silence up to 3 s; 48 kHz."""
-    recording = sample.load()
-    samples = np.concatenate([recording.cut(6.2, 7.3), np.zeros(16_000 * 2, np.int16)])
-    return resample(samples, recording.rate, RATE)
 
 
 async def held(log):
@@ -26,7 +17,7 @@ async def held(log):
     done = {"old_state": "AS_SPEAKING", "new_state": "AS_LISTENING"}
     async with Console() as console, agent_process(AGENT, console.address, log) as process:
         greeted = await console.wait_for("agent_state_changed", **done, timeout=40)
-        speaking = asyncio.create_task(console.speak(hello()))
+        speaking = asyncio.create_task(console.speak(sample.hello(RATE)))
         await console.wait_for("user_state_changed", new_state="US_SPEAKING")
         stopped = await console.wait_for("user_state_changed", new_state="US_LISTENING")
         await console.wait_for("agent_state_changed", after=stopped, **done)

@@ -14,7 +14,7 @@ import numpy as np
 
 from nearvoice import files
 from tests.offline.models import Line
-from tests.offline.session import Samples
+from tests.offline.session import Samples, resample
 
 STT_DELAY = 0.2
 """Seconds after the end of a line at which a fast STT calls its transcript final."""
@@ -71,6 +71,13 @@ def load() -> Recording:
     lines = read_stm(files.path("sample.stm"))
     turns = read_rttm(files.path("sample.rttm"))
     return Recording("a real telephone call", samples, rate, lines, turns)
+
+
+def hello(rate: int) -> Samples:
+    """Return 3 s of the call: one word from 0.58 to 1.0 s, after and before silence."""
+    recording = load()
+    silence = np.zeros(recording.rate * 2, np.int16)
+    return resample(np.concatenate([recording.cut(6.2, 7.3), silence]), recording.rate, rate)
 
 
 def read_stm(path: Path) -> list[Line]:

@@ -1,7 +1,7 @@
 """examples/agent.py as it is, with models that need no network: an agent file for LiveKit's CLI.
 
 ``python -m livekit.agents console tests/offline/scripted_agent.py --connect-addr ...`` runs it from
-the repository root. What the caller has to say is :data:`LINES`; ``hello.py`` has the sound of it.
+the repository root. The caller says ``sample.hello()``; the STT hears :data:`LINES`.
 """
 
 from __future__ import annotations
