@@ -38,14 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     options = _options(arguments)
     try:
-        _fetch(MODEL if options.audio else MODEL + SAMPLE)
-        recording = _recording(options.audio)
+        return _run(options)
     except demo_audio.NotAudioError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    except files.DownloadError as error:
+    except OSError as error:  # the download failed, or there is no room for the picture
         print(f"demo: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(options: argparse.Namespace) -> int:
+    _fetch(MODEL if options.audio else MODEL + SAMPLE)
+    recording = _recording(options.audio)
     silence = options.min_silence
     if silence is None:
         silence = SAMPLE_SILENCE if recording.turns else LOAD_SILENCE

@@ -183,6 +183,16 @@ def test_what_is_no_audio_is_one_line_and_status_2(tmp_path, capsys, make):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.model
+def test_a_folder_that_cannot_be_written_is_one_line_and_status_1(tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert demo.main(["--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("demo: ")
+    assert error.count("\n") == 1
+    assert str(tmp_path / "out") in error
+
+
 @pytest.mark.parametrize("arguments", [["--speed", "0"], ["--speed", "x"], ["--min-silence=-1"]])
 def test_a_bad_option_is_named(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
