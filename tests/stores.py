@@ -197,9 +197,9 @@ class World:
             **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more},
         )
 
-    def run(self, *arguments, before=""):
+    def run(self, *arguments, **more):
         """Run ``nearvoice ARGUMENTS`` in another process; returns (status, stdout, stderr)."""
-        process = self.start(*arguments, before=before)
+        process = self.start(*arguments, **more)
         out, err = process.communicate(timeout=60)
         return process.returncode, out, err
 

@@ -73,7 +73,7 @@ def test_a_wrong_byte_in_an_onnx_file_is_refused_or_read_but_never_another_error
             arrays.read_onnx(path)
 
 
-CONTENT = {"w": np.arange(6, dtype=np.float32), "b": np.ones((2, 2), np.float32)}
+CONTENT = {"w": np.arange(3, dtype=np.float32), "b": np.ones((1, 1), np.float32)}
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # zipfile: two members of one name
@@ -88,7 +88,7 @@ def test_a_wrong_byte_in_an_array_file_is_refused_or_changes_nothing(tmp_path):
 
 def _damaged(content):
     for position in range(len(content)):
-        for change in (1, 2, 64, 128, 255):
+        for change in (1 << position % 8, 255):
             yield bytes([*content[:position], content[position] ^ change, *content[position + 1 :]])
 
 

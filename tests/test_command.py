@@ -1,5 +1,4 @@
 import os
-import pty
 import subprocess
 import sys
 
@@ -121,6 +120,8 @@ def test_a_stopped_download_ends_without_a_traceback(world, monkeypatch, capsys)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
 def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(world):
+    import pty
+
     content = os.urandom(1 << 20)
     world.knows(table("a.bin", content, [world.server.add("a.bin", content, "slow")]))
     ours, theirs = pty.openpty()

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nearvoice import __version__
+from . import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 done, 1 failed (said on the standard error)."""
-    from nearvoice.files import DownloadError, UnknownFileError
-    from nearvoice.manifest import ManifestError
+    from .files import DownloadError, UnknownFileError
+    from .manifest import ManifestError
 
     options = _parser().parse_args(argv)
     run: Callable[[argparse.Namespace], int] = options.run
@@ -54,8 +54,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _download_files(options: argparse.Namespace) -> int:
-    from nearvoice import files
-    from nearvoice.progress import Lines
+    from . import files
+    from .progress import Lines
 
     with Lines() as report:
         files.download(options.names or None, to=options.to, report=report)
@@ -67,7 +67,7 @@ def _download_files(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from nearvoice import files
+    from . import files
 
     checks = files.verify(options.names or None)
     for check in checks:
@@ -79,7 +79,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from nearvoice.doctor import diagnose
+    from .doctor import diagnose
 
     diagnosis = diagnose()
     for title, facts in diagnosis.sections.items():

@@ -15,10 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from nearvoice import __version__, files
+from . import __version__, files
 
 _PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
 _FEATURES = ("avx2", "fma", "avx512f", "neon")
+_USES = {"agent": "", "demo": "  (for the demo only)", "request": "  (optional)"}
 _CPUINFO = Path("/proc/cpuinfo")
 
 Facts = dict[str, str]
@@ -120,7 +121,7 @@ def _files(problems: list[str]) -> Facts:
         use = needed[check.name]
         state = {"ok": "verified", "missing": "missing", "corrupt": check.detail}[check.state]
         facts[check.name] = f"{state}  {check.path}" if check.state == "ok" else state
-        facts[check.name] += "" if use == "agent" else f"  (for the {use} only)"
+        facts[check.name] += _USES[use]
         if check.state != "ok" and use == "agent":
             bad.append(f"{check.name} is {check.state}")
     if bad:
@@ -130,7 +131,7 @@ def _files(problems: list[str]) -> Facts:
 
 def _kernel(problems: list[str]) -> Facts:
     try:
-        from nearvoice.silero import choose_kernel
+        from .silero import choose_kernel
     except ImportError as error:
         problems.append(f"nearvoice.silero cannot be imported ({error}): install nearvoice again")
         return {"silero": "unknown"}

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from nearvoice import arrays
-from nearvoice.manifest import ModelFile
-from nearvoice.sources import Folder, Session, Source, SourceError
+from . import arrays
+from .manifest import ModelFile
+from .sources import Folder, Session, Source, SourceError
 
 LOCK_TIMEOUT = 3600.0
 """Seconds to wait for another process that downloads into the same folder."""
@@ -244,6 +244,8 @@ class Job:
         except Timeout:
             self._report.wait(self._folder)
             lock.acquire(timeout=LOCK_TIMEOUT)
+        except NotImplementedError as error:
+            raise OSError(f"its file system has no locks: {error}") from error
         try:
             yield
         finally:

@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from nearvoice import arrays
-from nearvoice.download import DownloadError, Job, Outcome, Reporter, Silent, fault
-from nearvoice.manifest import ModelFile, parse
+from . import arrays
+from .download import DownloadError, Job, Outcome, Reporter, Silent, fault
+from .manifest import ModelFile, parse
 
 __all__ = [
     "Check",

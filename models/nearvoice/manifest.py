@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from nearvoice.sources import Github, Hf, Pypi
+from .sources import Github, Hf, Pypi
 
 if sys.version_info >= (3, 11):
     import tomllib

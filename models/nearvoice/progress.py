@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
 
-from nearvoice.download import Outcome
-from nearvoice.manifest import ModelFile
+from .download import Outcome
+from .manifest import ModelFile
 
 
 class Lines:

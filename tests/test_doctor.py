@@ -1,0 +1,136 @@
+import subprocess
+import sys
+
+import pytest
+
+from nearvoice import doctor, files
+from nearvoice.__main__ import main
+from tests.stores import github, open_world, table
+
+CONTENT = b"content"
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    with open_world(tmp_path, monkeypatch) as world:
+        world.knows(
+            table("a.bin", CONTENT, [world.server.add("a.bin", CONTENT)]),
+            table("demo.bin", CONTENT, [github("none")], use="demo"),
+            table("asked.bin", CONTENT, [github("none")], use="request"),
+        )
+        yield world
+
+
+def test_an_agent_would_start_with_the_files_it_needs_and_no_others(world, capsys):
+    files.download(["a.bin"])
+    assert main(["doctor"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "An agent would start."
+    assert f"  a.bin                 verified  {world.cache / 'a.bin'}" in lines
+    assert "  demo.bin              missing  (for the demo only)" in lines
+    assert not any("asked.bin" in line for line in lines)
+
+
+def test_an_agent_would_not_start_without_a_file_and_the_last_line_says_what_to_run(world, capsys):
+    assert main(["doctor"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == ("An agent would not start: a.bin is missing: run `nearvoice download-files`.")
+
+
+def test_an_agent_would_not_start_with_a_corrupt_file(world, capsys):
+    files.download(["a.bin"])
+    (world.cache / "a.bin").write_bytes(b"?")
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "a.bin                 has the wrong sha256: expected " in said
+    assert "a.bin is corrupt: run `nearvoice download-files`" in said.splitlines()[-1]
+
+
+def test_versions_cpu_cache_kernel_and_hub_are_told(world, capsys):
+    main(["doctor"])
+    said = capsys.readouterr().out
+    for name in (
+        *("python", "os", "nearvoice", "livekit-agents", "numpy", "soxr", "onnxruntime"),
+        *("huggingface-hub", "model", "features", "cores", "folder", "writable", "silero"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"),
+    ):
+        assert f"\n  {name:20}  " in said
+    assert "not installed" not in said
+
+
+def test_a_package_that_is_not_installed_is_a_reason_not_to_start(world, monkeypatch):
+    files.download(["a.bin"])
+    monkeypatch.setattr(doctor, "_PACKAGES", ("numpy", "no-such-package-here"))
+    found = doctor.diagnose()
+    assert found.sections["Versions"]["no-such-package-here"] == "not installed"
+    assert found.problems == (
+        "no-such-package-here is not installed: run `pip install no-such-package-here`",
+    )
+
+
+def test_a_network_that_cannot_be_imported_is_a_reason_not_to_start(world, monkeypatch):
+    files.download(["a.bin"])
+    monkeypatch.setitem(sys.modules, "nearvoice.silero", None)
+    assert "nearvoice.silero cannot be imported" in doctor.diagnose().verdict
+
+
+def test_a_token_or_a_password_is_never_printed(world):
+    code = "from nearvoice.__main__ import main; main(['doctor'])"
+    environment = {
+        "HF_TOKEN": "hf_topsecret",
+        "HF_ENDPOINT": "https://user:topsecret@hub.example/mirror",
+        "HF_HUB_OFFLINE": "1",
+        "NEARVOICE_CACHE": str(world.cache),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "topsecret" not in done.stdout + done.stderr
+    assert "HF_TOKEN              set\n" in done.stdout
+    assert "HF_ENDPOINT           https://hub.example/mirror\n" in done.stdout
+    assert "HF_HUB_OFFLINE        yes\n" in done.stdout
+
+
+def test_nothing_is_made_or_fetched(world):
+    doctor.diagnose()
+    assert not world.cache.exists()
+    assert world.server.requests.total() == 0
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    assert doctor._writable(tmp_path) == "yes"
+    assert doctor._writable(tmp_path / "new" / "folder") == "does not exist yet, can be made"
+    assert doctor._writable(tmp_path / "file") == "no"
+    assert doctor._writable(tmp_path / "file" / "new") == "does not exist, and cannot be made"
+
+
+def test_a_models_folder_that_is_not_there_is_told(world, monkeypatch):
+    monkeypatch.setenv("NEARVOICE_MODELS_DIR", str(world.folder / "gone"))
+    told = doctor.diagnose().sections["Cache"]["NEARVOICE_MODELS_DIR"]
+    assert told == f"{world.folder / 'gone'} (no such folder)"
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "features"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 fma\n\n"
+            "processor\t: 1\nmodel name\t: Other\nflags\t\t: fpu avx512f\n",
+            "Some CPU",
+            {"fpu", "avx2", "fma"},
+        ),
+        ("processor\t: 0\nFeatures\t: fp asimd crc32\n", "", {"fp", "asimd", "crc32", "neon"}),
+        ("", "", set()),
+    ],
+)
+def test_cpuinfo_is_read_for_its_first_processor(text, model, features):
+    assert doctor._cpuinfo(text) == (model, features)
+
+
+def test_a_system_without_cpuinfo_says_unknown_rather_than_no(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    assert doctor._cpu()["features"] == "unknown on this system"
+    monkeypatch.setattr(doctor.platform, "machine", lambda: "arm64")
+    assert "neon yes" in doctor._cpu()["features"]
