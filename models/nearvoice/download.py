@@ -199,7 +199,7 @@ class Job:
             if wrong := fault(partial, file):
                 partial.unlink()
                 raise SourceError(f"{wrong}: removed")
-            with partial.open("rb") as stream:
+            with partial.open("rb+") as stream:
                 os.fsync(stream.fileno())
             partial.replace(self._folder / file.name)
             for left in self._folder.glob(f".{file.name}.*.partial"):  # of other versions

@@ -32,6 +32,7 @@ class Lines:
             disable=not self._console.is_terminal,
         )
         self._task: TaskID | None = None
+        self._size = 0
 
     def __enter__(self) -> Lines:
         self._bar.start()
@@ -43,12 +44,14 @@ class Lines:
     def begin(self, file: ModelFile, source: str) -> None:
         """Show that ``source`` is asked for ``file``."""
         self._clear()
-        self._task = self._bar.add_task(f"{file.name}  {source}", total=file.bytes)
+        # No total yet: the bar moves to and fro until bytes of the file itself arrive.
+        self._task = self._bar.add_task(f"{file.name}  {source}", total=None)
+        self._size = file.bytes
 
     def advance(self, done: int) -> None:
         """Show that ``done`` bytes have been written."""
         if self._task is not None:
-            self._bar.update(self._task, completed=done)
+            self._bar.update(self._task, completed=done, total=self._size)
 
     def end(self, outcome: Outcome) -> None:
         """Write the line of a file."""
