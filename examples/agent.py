@@ -27,7 +27,7 @@ class Assistant(Agent):
 def models() -> dict[str, Any]:
     """What else a session is made of; a function, so that a test can put local models here."""
     return {
-        "stt": "deepgram/nova-3:multi",
+        "stt": "deepgram/nova-3:en",
         "llm": "openai/gpt-4.1-mini",
         "tts": "cartesia/sonic-3:9626c31c-bec5-4cca-baa8-f8ba9e84c8bc",
         "turn_handling": {"turn_detection": "vad"},

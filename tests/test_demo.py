@@ -201,7 +201,10 @@ def test_a_bad_option_is_named(arguments, capsys):
 
 
 @pytest.mark.model
-def test_the_demo_prints_a_timeline_and_saves_picture_and_report(tmp_path, capsys):
+def test_a_second_run_downloads_nothing_prints_a_timeline_and_saves_its_files(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(demo.files, "download", lambda *_, **__: pytest.fail("all is there"))
     assert demo.main(["--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     for words in ("START of speech", "END of speech", "committed:", "starts to reply", "speaking"):
