@@ -27,14 +27,14 @@ def onnx_bytes(weights):
     """An ONNX model whose graph has these float32 arrays as initializers, and nothing else."""
     tensors = b""
     for name, values in weights.items():
-        dims = b"".join(_varint(1 << 3) + _varint(n) for n in values.shape)
-        tensor = dims + _varint(2 << 3) + _varint(1)
-        tensor += _bytes(8, name.encode()) + _bytes(9, values.astype("<f4").tobytes())
-        tensors += _bytes(5, tensor)
-    return _bytes(7, tensors)
+        dims = b"".join(varint(1 << 3) + varint(n) for n in values.shape)
+        tensor = dims + varint(2 << 3) + varint(1)
+        tensor += field_bytes(8, name.encode()) + field_bytes(9, values.astype("<f4").tobytes())
+        tensors += field_bytes(5, tensor)
+    return field_bytes(7, tensors)
 
 
-def _varint(value):
+def varint(value):
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -42,8 +42,8 @@ def _varint(value):
     return bytes([*out, value])
 
 
-def _bytes(number, content):
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
+def field_bytes(number, content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def make_wheel(folder, project, version, members):

@@ -55,8 +55,11 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source_sha256: str)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     content: Arrays = {_SOURCE: np.array([source_sha256, *arrays]), **arrays}
     try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **content)
+        # np.savez would do, but takes no allow_pickle before numpy 2.1, nor an array called "file".
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, values in content.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, np.asanyarray(values), allow_pickle=False)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -35,11 +35,13 @@ class Lines:
         self._size = 0
 
     def __enter__(self) -> Lines:
-        self._bar.start()
+        if not self._bar.disable:
+            self._bar.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
+        if not self._bar.disable:  # or rich before 13.8 writes an empty line
+            self._bar.stop()
 
     def begin(self, file: ModelFile, source: str) -> None:
         """Show that ``source`` is asked for ``file``."""
