@@ -123,7 +123,7 @@ async def _run(vad: VAD, trial: Trial) -> list[VADEvent]:
                 stream.flush()
             else:
                 # an update takes effect at once: let the stream hear what came before it
-                await _heard(stream)
+                await heard(stream)
                 (vad if kind == "vad" else stream).update_options(**options)
         count = trial.frames[turn % len(trial.frames)]
         turn += 1
@@ -134,13 +134,16 @@ async def _run(vad: VAD, trial: Trial) -> list[VADEvent]:
     return [event async for event in stream]
 
 
-async def _heard(stream: Any) -> None:
-    """Wait until the stream has taken in all that was pushed; executors work inline."""
+async def heard(stream: Any) -> None:
+    """Wait until the stream has taken in all that was pushed: up to 5 s of audio a frame.
+
+    Nothing tells when; but executors work inline, and ours yields after every few windows.
+    """
     last, same = -1, 0
-    while same < 5:
+    while same < 20:
         await asyncio.sleep(0)
-        seen = (stream._input_ch.qsize(), stream._event_ch.qsize())
-        last, same = seen, same + 1 if seen == last else 0
+        waiting = stream._input_ch.qsize()
+        last, same = waiting, same + 1 if waiting == last == 0 else 0
 
 
 def facts(event: VADEvent) -> tuple[Any, ...]:
