@@ -142,19 +142,23 @@ class Weights(NamedTuple):
     """The weights of one rate, arranged so that every layer is one matrix product."""
 
     fourier: F32
-    """Windowed Fourier basis, [n, n + 2]: cosines of n/2 + 1 bins, then sines."""
+    """Windowed Fourier basis, [n, n + 2]: cosine and sine of each of n/2 + 1 bins in turn."""
     convolutions: tuple[tuple[F32, F32], ...]
-    """Four times matrix [3 * channels in, channels out] and bias, 3 taps, oldest first."""
+    """Four times matrix [taps * channels in, channels out], taps oldest first, and bias. Three taps
+    each, but the third has two and the last one: what is left out never sees but padding."""
     lstm: F32
-    """Input and recurrent weights side by side, [512, 256]; rows are gates i, f, o, g."""
+    """Input and recurrent weights side by side, [512, 256]; rows are gates i, f, o, g, the first
+    three halved."""
     lstm_bias: F32
+    """[512], arranged like the rows of ``lstm``."""
     output: F32
     output_bias: float
 
 
-_STRIDES = (1, 2, 2, 1)
-_SIGMOIDS = 3 * _HIDDEN
-"""The first rows of the LSTM: gates that end in a sigmoid; the last ends in tanh."""
+_TAPS = (slice(0, 3), slice(0, 3), slice(1, 3), slice(1, 2))
+"""Taps of the four convolutions that ever see more than padding."""
+_SIGMOIDS = slice(0, 3 * _HIDDEN)
+"""The rows of the LSTM that end in a sigmoid; the others end in tanh."""
 
 
 def arrange(constants: arrays.Arrays, sample_rate: int) -> Weights:
@@ -176,29 +180,42 @@ def arrange(constants: arrays.Arrays, sample_rate: int) -> Weights:
     if prefix is None:
         raise arrays.WeightsError(f"no Silero VAD network for {sample_rate} Hz in the model file")
     find = _finder(constants, prefix)
-    bins = n // 2 + 1
-    channels = (bins, 128, 64, 64, 128)
-    # torch keeps the gates as i, f, g, o; with g last, one sigmoid covers the rest
-    gates = np.r_[0:256, 384:512, 256:384]
-    inward = find("decoder.rnn.weight_ih", (4 * _HIDDEN, _HIDDEN))
-    recurrent = find("decoder.rnn.weight_hh", (4 * _HIDDEN, _HIDDEN))
-    bias = find("decoder.rnn.bias_ih", (4 * _HIDDEN,)) + find("decoder.rnn.bias_hh", (4 * _HIDDEN,))
+    cosines, sines = np.split(find(basis, (n + 2, 1, n))[:, 0], 2)
+    channels = (n // 2 + 1, 128, 64, 64, 128)
     return Weights(
-        np.ascontiguousarray(find(basis, (n + 2, 1, n))[:, 0].T),
+        np.ascontiguousarray(np.stack((cosines, sines), axis=1).reshape(n + 2, n).T),
         tuple(
             (
-                find(f"encoder.{i}.reparam_conv.weight", (channels[i + 1], channels[i], 3))
-                .transpose(2, 1, 0)
-                .reshape(3 * channels[i], channels[i + 1]),
+                np.ascontiguousarray(
+                    find(f"encoder.{i}.reparam_conv.weight", (channels[i + 1], channels[i], 3))
+                    .transpose(2, 1, 0)[taps]
+                    .reshape(-1, channels[i + 1])
+                ),
                 find(f"encoder.{i}.reparam_conv.bias", (channels[i + 1],)),
             )
-            for i in range(4)
+            for i, taps in enumerate(_TAPS)
         ),
-        np.concatenate((inward, recurrent), axis=1)[gates],
-        bias[gates],
+        *_arrange_lstm(find),
         find("decoder.decoder.2.weight", (1, _HIDDEN, 1)).reshape(_HIDDEN),
         float(find("decoder.decoder.2.bias", (1,))[0]),
     )
+
+
+def _arrange_lstm(find: Callable[[str, tuple[int, ...]], F32]) -> tuple[F32, F32]:
+    """Return matrix and bias of the LSTM with g last, and the other gates halved.
+
+    torch keeps the gates as i, f, g, o. As sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, which cannot
+    overflow either, one tanh then serves all four.
+    """
+    rows = 4 * _HIDDEN
+    order = np.r_[0:256, 384:512, 256:384]
+    inward = find("decoder.rnn.weight_ih", (rows, _HIDDEN))
+    recurrent = find("decoder.rnn.weight_hh", (rows, _HIDDEN))
+    matrix = np.concatenate((inward, recurrent), axis=1)[order]
+    bias = (find("decoder.rnn.bias_ih", (rows,)) + find("decoder.rnn.bias_hh", (rows,)))[order]
+    matrix[_SIGMOIDS] *= 0.5
+    bias[_SIGMOIDS] *= 0.5
+    return matrix, bias
 
 
 def _finder(constants: arrays.Arrays, prefix: str) -> Callable[[str, tuple[int, ...]], F32]:
@@ -213,42 +230,48 @@ def _finder(constants: arrays.Arrays, prefix: str) -> Callable[[str, tuple[int, 
 
 def numpy_network(weights: Weights) -> Network:
     """Return the network as array arithmetic: the clear twin of every faster kernel."""
-    sine = weights.fourier.shape[1] // 2
     hop = weights.fourier.shape[0] // 2
+    (first, second, third, fourth) = weights.convolutions
 
     def network(heard: F32, rnn: F32) -> tuple[float, F32]:
         # the sound, and its end mirrored, in four frames that overlap by half
         hops = np.concatenate((heard, heard[-2 : -hop // 2 - 2 : -1])).reshape(5, hop)
-        spectrum = np.concatenate((hops[:-1], hops[1:]), axis=1) @ weights.fourier
-        spectrum *= spectrum
-        x = np.sqrt(spectrum[:, :sine] + spectrum[:, sine:])
-        for (matrix, bias), stride in zip(weights.convolutions, _STRIDES, strict=True):
-            x = _convolve(x, matrix, bias, stride)
-        rnn = _lstm(np.concatenate((x[0], rnn[0])), rnn[1], weights.lstm, weights.lstm_bias)
-        logit = float(np.maximum(rnn[0], 0) @ weights.output) + weights.output_bias
-        return float(0.5 * np.tanh(0.5 * logit) + 0.5), rnn
+        frames = np.concatenate((hops[:-1], hops[1:]), axis=1)
+        magnitudes = np.abs((frames @ weights.fourier).view(np.complex64))
+        x = _layer(_three_taps(magnitudes, stride=1), *first)
+        x = _layer(_three_taps(x, stride=2), *second)
+        x = _layer(x.reshape(-1), *third)
+        x = _layer(x, *fourth)
+        rnn = _lstm(np.concatenate((x, rnn[0])), rnn[1], weights.lstm, weights.lstm_bias)
+        logit = float(np.dot(np.maximum(rnn[0], 0), weights.output)) + weights.output_bias
+        return 0.5 * math.tanh(0.5 * logit) + 0.5, rnn
 
     return network
 
 
-def _convolve(x: F32, matrix: F32, bias: F32, stride: int) -> F32:
-    """Convolve ``x`` [frames, channels] with three taps, zeros beyond both ends; then ReLU."""
-    frames, channels = x.shape
-    padded = np.zeros((frames + 2, channels), np.float32)
+def _three_taps(x: F32, stride: int) -> F32:
+    """Put every ``stride``-th frame of ``x`` [frames, channels] between its neighbours, in a row.
+
+    Beyond both ends the frames are zero.
+    """
+    count, channels = x.shape
+    padded = np.zeros((count + 2, channels), np.float32)
     padded[1:-1] = x
-    taps = [padded[i : frames + i : stride] for i in range(3)]
-    y = np.concatenate(taps, axis=1) @ matrix
+    return np.concatenate([padded[i : count + i : stride] for i in (0, 1, 2)], axis=1)
+
+
+def _layer(x: F32, matrix: F32, bias: F32) -> F32:
+    y: F32 = np.dot(x, matrix)
     y += bias
     return np.maximum(y, 0, out=y)
 
 
 def _lstm(x_and_hidden: F32, cell: F32, matrix: F32, bias: F32) -> F32:
     """One step of an LSTM; returns hidden and cell state, float32[2, 128]."""
-    gates = matrix @ x_and_hidden
+    gates = np.dot(matrix, x_and_hidden)
     gates += bias
-    gates[:_SIGMOIDS] *= 0.5  # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2, which cannot overflow
     np.tanh(gates, out=gates)
-    sigmoids = gates[:_SIGMOIDS]
+    sigmoids = gates[_SIGMOIDS]
     sigmoids *= 0.5
     sigmoids += 0.5
     take, keep, show, new = gates.reshape(4, _HIDDEN)

@@ -1,0 +1,66 @@
+"""What a result was measured on: processor, packages, load, date and commit."""
+
+import datetime
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "livekit-agents",
+    "livekit",
+    "livekit-local-inference",
+    "livekit-plugins-silero",
+    "livekit-plugins-nearvoice",
+    "numpy",
+    "onnxruntime",
+    "soxr",
+)
+FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd")
+"""Instruction sets worth knowing of."""
+
+
+def describe() -> dict[str, object]:
+    """Return the machine and the moment, ready for JSON."""
+    cpu = _cpu()
+    return {
+        "cpu": cpu.get("model name", platform.processor() or platform.machine()),
+        "flags": [flag for flag in FLAGS if flag in cpu.get("flags", "").split()],
+        "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 2),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "threads": {
+            name: os.environ[name]
+            for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+            if name in os.environ
+        },
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+    }
+
+
+def _cpu() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    lines = path.read_text().split("\n\n", 1)[0].splitlines()
+    return {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return git("rev-parse", "HEAD") + changed
