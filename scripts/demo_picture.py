@@ -116,7 +116,9 @@ def _session(panel: Axes, picture: Picture) -> None:
         colour = CUT if ended.interrupted else REPLY
         panel.broken_barh([(started.at, ended.at - started.at)], (0.8, 0.4), color=colour)
         words = "cut off by the user" if ended.interrupted else "replied in full"
-        panel.text(ended.at + picture.last * 0.005, 1.0, words, va="center", fontsize=10, color=colour)
+        panel.text(
+            ended.at + picture.last * 0.005, 1.0, words, va="center", fontsize=10, color=colour
+        )
     panel.set_ylim(0.4, 6.6)
     panel.set_yticks([1.0, 2.0, 3.0], ["agent replies", "turn committed", "transcript heard"])
 

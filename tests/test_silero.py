@@ -1,5 +1,4 @@
 import json
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,15 +8,15 @@ import pytest
 from nearvoice import SileroVAD, arrays, files
 from nearvoice.audio import resample, to_float32
 from nearvoice.silero import FILE, Weights, arrange, choose_kernel, numpy_network
+from tests.offline import sample
 
 GOLDEN = Path(__file__).parent / "data/silero_probabilities.json"
 """P(speech) of every window of the sample call from the official plugin; see scripts/golden.py."""
 
 
 def call(rate: int) -> np.ndarray:
-    with wave.open(str(files.path("sample.wav"))) as recording:
-        pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-    return to_float32(resample(pcm, 16_000, rate))
+    recording = sample.load()
+    return to_float32(resample(recording.samples, recording.rate, rate))
 
 
 def windows(samples: np.ndarray, vad: SileroVAD) -> Iterator[np.ndarray]:

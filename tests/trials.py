@@ -7,7 +7,6 @@ A trial is plain data, so that it can be stored beside the answers of the offici
 import asyncio
 import hashlib
 import random
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,9 +15,8 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.vad import VAD, VADEvent, VADEventType
 
-from nearvoice import files
 from nearvoice.audio import PCM, resample
-from tests.offline import virtual_loop
+from tests.offline import sample, virtual_loop
 
 RATES = (8_000, 11_025, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Input rates in Hz that need resampling to 16 kHz."""
@@ -98,12 +96,10 @@ def whole_call(rate: int) -> Trial:
 
 def audio(trial: Trial) -> PCM:
     """Return the int16 samples of a trial at its rate."""
-    with wave.open(str(files.path("sample.wav"))) as recording:
-        rate = recording.getframerate()
-        pcm = np.frombuffer(recording.readframes(recording.getnframes()), np.int16)
-    part = pcm[int(trial.start * rate) : int((trial.start + trial.seconds) * rate)]
+    call = sample.load()
+    part = call.cut(trial.start, trial.start + trial.seconds)
     loud = np.clip(part * trial.gain, -32768, 32767).astype(np.int16)
-    return resample(loud, rate, trial.rate)
+    return resample(loud, call.rate, trial.rate)
 
 
 def run(module: Any, trial: Trial) -> list[VADEvent]:

@@ -1,8 +1,15 @@
-"""Streaming speech models on numpy arrays; nothing here knows about LiveKit."""
+"""Streaming speech models on numpy arrays; nothing here knows about LiveKit.
 
-from .audio import Framer, Resampler
-from .silero import SileroState, SileroVAD
-from .speech import SpeechDetector, SpeechOptions
+The names below are imported when they are first used, so that importing the package costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .audio import Framer, Resampler
+    from .silero import SileroState, SileroVAD
+    from .speech import SpeechDetector, SpeechOptions
 
 __version__ = "0.1.0"
 __all__ = [
@@ -14,3 +21,23 @@ __all__ = [
     "SpeechOptions",
     "__version__",
 ]
+
+_MODULES = {
+    "Framer": "audio",
+    "Resampler": "audio",
+    "SileroState": "silero",
+    "SileroVAD": "silero",
+    "SpeechDetector": "speech",
+    "SpeechOptions": "speech",
+}
+"""Public name -> the module that has it."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

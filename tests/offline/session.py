@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, llm, stt, tts, utils, vad
 from livekit.agents.voice import io
 
+from nearvoice.audio import resample
 from tests.offline.call import Call, Entry
 from tests.offline.models import EchoLLM, Line, ScriptedSTT, SilentTTS
 from tests.offline.recorder import ObservedVAD, Recorder
@@ -34,15 +34,6 @@ HANG_UP = 30.0
 """Seconds that the caller listens to a last reply before hanging up."""
 FRAME = 0.05
 """Seconds per frame that RoomIO hands to a session unless told otherwise."""
-
-
-def resample(samples: Samples, rate: int, to: int) -> Samples:
-    """Return int16 mono samples at another rate; computed in float32, so always the same."""
-    if rate == to:
-        return samples
-    converted = soxr.resample(samples.astype(np.float32), rate, to)
-    rounded: Samples = np.clip(np.rint(converted), -32768, 32767).astype(np.int16)
-    return rounded
 
 
 class CallInput(io.AudioInput):
