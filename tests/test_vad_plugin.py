@@ -310,11 +310,11 @@ def test_each_stream_has_options_of_its_own() -> None:
         first, second = vad.stream(), vad.stream()
         first.update_options(min_silence_duration=0.1)
         assert vad.min_silence_duration == 0.55
-        assert second._options.min_silence_duration == 0.55
+        assert second._detector.options.min_silence_duration == 0.55
         vad.update_options(min_silence_duration=0.2)
-        assert first._options.min_silence_duration == 0.2
-        assert second._options.min_silence_duration == 0.2
-        assert vad.stream()._options.min_silence_duration == 0.2
+        assert first._detector.options.min_silence_duration == 0.2
+        assert second._detector.options.min_silence_duration == 0.2
+        assert vad.stream()._detector.options.min_silence_duration == 0.2
 
     virtual_loop.run(main)
 
@@ -341,8 +341,8 @@ def test_the_deactivation_threshold_follows_an_updated_activation_threshold() ->
         following, fixed = silero.VAD.load(), silero.VAD.load(deactivation_threshold=0.3)
         for vad in (following, fixed):
             vad.update_options(activation_threshold=0.9)
-        assert following.stream()._options.deactivation == pytest.approx(0.75)
-        assert fixed.stream()._options.deactivation == 0.3
+        assert following.stream()._detector.options.deactivation == pytest.approx(0.75)
+        assert fixed.stream()._detector.options.deactivation == 0.3
 
     virtual_loop.run(main)
 
@@ -353,7 +353,7 @@ def test_a_refused_option_changes_nothing() -> None:
         stream = vad.stream()
         with pytest.raises(ValueError, match="activation_threshold"):
             vad.update_options(min_speech_duration=0.2, activation_threshold=2.0)
-        assert vad._options == stream._options == silero.VAD.load()._options
+        assert vad._options == stream._detector.options == silero.VAD.load()._options
 
     virtual_loop.run(main)
 
@@ -433,11 +433,11 @@ def test_streams_hold_no_more_than_the_audio_they_keep() -> None:
             for part in np.split(pcm, 200):
                 stream.push_frame(frame(part, 24_000))
                 await trials.heard(stream)
-        kept = [s._speech.nbytes + s._pending.nbytes for s in streams]
+        kept = [s._buffer.nbytes for s in streams]
         for stream in streams:
             stream.flush()
             await trials.heard(stream)
-        flushed = [s._speech.nbytes + s._pending.nbytes for s in streams]
+        flushed = [s._buffer.nbytes for s in streams]
         for stream in streams:
             await stream.aclose()
         return max(kept), max(flushed), len(pcm) * 2

@@ -20,9 +20,17 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given, log_exceptions
 from livekit.agents.vad import VADEvent, VADEventType
 
-from nearvoice.audio import PCM, Framer, Resampler, SampleQueue, downmix, resample, to_float32
+from nearvoice.audio import (
+    PCM,
+    Framer,
+    Resampler,
+    Samples,
+    downmix,
+    to_float32,
+)
+from nearvoice.segment import SegmentBuffer
 from nearvoice.silero import SileroVAD
-from nearvoice.speech import Boundary, SpeechDetector, SpeechOptions, Step
+from nearvoice.speech import Boundary, Change, SpeechDetector, SpeechOptions, Step
 
 __all__ = ["VAD", "VADStream"]
 
@@ -58,7 +66,7 @@ class VAD(agents.vad.VAD):
         kernel: Literal["auto", "numpy", "onnxruntime"] = "auto",
         padding_duration: NotGivenOr[float] = NOT_GIVEN,
     ) -> VAD:
-        """Load the model; blocks for a few milliseconds, so call it in ``prewarm``.
+        """Load the model; blocks for some 20 milliseconds, so call it in ``prewarm``.
 
         Args:
             min_speech_duration: Seconds of unbroken speech that start a speech segment.
@@ -162,11 +170,9 @@ class VADStream(agents.vad.VADStream):
     def __init__(self, vad: VAD, model: SileroVAD, options: SpeechOptions) -> None:
         # before super(), which starts the task that uses them
         self._model = model
-        self._options = options
-        self._rate = 0
         self._rate_change_reported = False
         self._since_yield = 0
-        self._reset()
+        self._reset(0, options)
         super().__init__(vad)
 
     def update_options(
@@ -192,17 +198,15 @@ class VADStream(agents.vad.VADStream):
             activation_threshold=activation_threshold,
             deactivation_threshold=deactivation_threshold,
         )
-        before = self._options
-        self._options = self._detector.options = dataclasses.replace(before, **changes)
-        self._speech.truncate(self._capacity)
-        if self._options.max_buffered_speech > before.max_buffered_speech:
-            self._full_reported = False
+        options = dataclasses.replace(self._detector.options, **changes)
+        self._detector.options = options
+        self._buffer.update(options)
 
     @log_exceptions(logger=logger)
     async def _main_task(self) -> None:
         async for item in self._input_ch:
             if isinstance(item, self._FlushSentinel):
-                self._reset()
+                self._reset(self._buffer.rate, self._detector.options)
                 continue
             for window in self._windows(item):
                 self._hear(window)
@@ -211,94 +215,58 @@ class VADStream(agents.vad.VADStream):
                     self._since_yield = 0
                     await asyncio.sleep(0)
 
-    def _reset(self) -> None:
-        """Forget everything heard, as if the stream were new; the input rate stays known."""
+    def _reset(self, rate: int, options: SpeechOptions) -> None:
+        """Forget everything heard, as if the stream were new."""
         model = self._model
-        self._detector = SpeechDetector(model.window / model.sample_rate, self._options)
-        self._state = model.initial_state()
+        self._detector = SpeechDetector(model.window / model.sample_rate, options)
+        self._buffer = SegmentBuffer(rate, self._detector.window_duration, options)
+        self._resampler = Resampler(rate or model.sample_rate, model.sample_rate)
         self._framer = Framer(model.window)
-        self._resampler = Resampler(self._rate or model.sample_rate, model.sample_rate)
-        self._pending = SampleQueue()
-        """Input that no window has accounted for yet, at the input rate."""
-        self._speech = SampleQueue()
-        """Prefix padding and speech, at the input rate: what START and END carry."""
-        self._full_reported = False
-        self._fraction = 0.0
-        """Input samples owed to the next window when the rates do not divide evenly."""
+        self._state = model.initial_state()
         self._behind = 0.0
         """Seconds by which inference has fallen behind real time."""
 
-    @property
-    def _prefix(self) -> int:
-        return int(self._options.prefix_padding_duration * self._rate)
-
-    @property
-    def _capacity(self) -> int:
-        return int(self._options.max_buffered_speech * self._rate) + self._prefix
-
-    def _windows(self, frame: rtc.AudioFrame) -> list[np.ndarray[tuple[int], np.dtype[np.float32]]]:
-        if frame.sample_rate != self._rate:
+    def _windows(self, frame: rtc.AudioFrame) -> list[Samples]:
+        """Return the windows that a frame, of any rate, size and channels, completes."""
+        if frame.sample_rate != self._buffer.rate:
             self._set_rate(frame.sample_rate)
         count = frame.samples_per_channel * frame.num_channels
         pcm = downmix(np.frombuffer(frame.data, np.int16, count), frame.num_channels)
-        self._pending.append(pcm)
+        self._buffer.push(pcm)
         return self._framer.push(self._resampler.push(to_float32(pcm)))
 
     def _set_rate(self, rate: int) -> None:
-        """Take ``rate`` as the input rate; what is buffered at another rate is resampled once."""
-        if self._rate:
-            if not self._rate_change_reported:
-                logger.warning(
-                    "the sample rate of the input changed from %d to %d Hz: the resampler restarts",
-                    self._rate,
-                    rate,
-                )
-                self._rate_change_reported = True
-            for queue in (self._pending, self._speech):
-                kept = resample(queue.peek(len(queue)), self._rate, rate)
-                queue.clear()
-                queue.append(kept)
-            self._fraction = 0.0
-        self._rate = rate
+        if self._buffer.rate and not self._rate_change_reported:
+            self._rate_change_reported = True
+            logger.warning(
+                "the sample rate of the input changed from %d to %d Hz: the resampler restarts",
+                self._buffer.rate,
+                rate,
+            )
+        self._buffer.set_rate(rate)
         self._resampler = Resampler(rate, self._model.sample_rate)
 
-    def _hear(self, window: np.ndarray[tuple[int], np.dtype[np.float32]]) -> None:
+    def _hear(self, window: Samples) -> None:
         started = time.perf_counter()
         probability, self._state = self._model.step(window, self._state)
         step = self._detector.step(probability)
         heard = self._take_input()
-        self._keep(heard)
         elapsed = time.perf_counter() - started
         self._report_slowness(elapsed)
         self._emit_inference(step, heard, elapsed)
         if step.change is not None:
-            self._emit_change(step)
+            self._emit_change(step.change)
         if self._detector.idle:
-            self._trim()
+            self._buffer.trim()
 
     def _take_input(self) -> PCM:
-        """Return the input samples of one window, on average exactly its duration."""
-        due = self._model.window * (self._rate / self._model.sample_rate) + self._fraction
-        heard = self._pending.peek(int(due))
-        self._pending.drop(len(heard))
-        self._fraction = due - len(heard)
-        return heard
-
-    def _keep(self, heard: PCM) -> None:
-        room = self._capacity - len(self._speech)
-        if room > 0:
-            self._speech.append(heard[:room])
-        elif not self._full_reported:
-            self._full_reported = True
+        was_full = self._buffer.full
+        heard = self._buffer.advance()
+        if self._buffer.full and not was_full:
             logger.warning(
                 "max_buffered_speech reached, ignoring further data for the current speech input"
             )
-
-    def _trim(self) -> None:
-        excess = len(self._speech) - self._prefix
-        if excess > 0:
-            self._speech.drop(excess)
-            self._full_reported = False
+        return heard
 
     def _report_slowness(self, elapsed: float) -> None:
         self._behind = max(0.0, self._behind + elapsed - self._detector.window_duration)
@@ -322,22 +290,21 @@ class VADStream(agents.vad.VADStream):
             )
         )
 
-    def _emit_change(self, step: Step) -> None:
-        assert step.change is not None
+    def _emit_change(self, change: Change) -> None:
         self._event_ch.send_nowait(
             VADEvent(
-                type=_EVENT_TYPES[step.change.boundary],
+                type=_EVENT_TYPES[change.boundary],
                 samples_index=self._detector.windows * self._model.window,
                 timestamp=self._detector.timestamp,
-                speech_duration=step.change.speech_duration,
-                silence_duration=step.change.silence_duration,
-                frames=[self._frame(self._speech.peek(len(self._speech)))],
-                speaking=step.change.boundary is Boundary.START,
+                speech_duration=change.speech_duration,
+                silence_duration=change.silence_duration,
+                frames=[self._frame(self._buffer.segment())],
+                speaking=change.boundary is Boundary.START,
             )
         )
 
     def _frame(self, pcm: PCM) -> rtc.AudioFrame:
-        return rtc.AudioFrame(pcm.tobytes(), self._rate, 1, len(pcm))
+        return rtc.AudioFrame(pcm.tobytes(), self._buffer.rate, 1, len(pcm))
 
 
 def _given(**options: NotGivenOr[float]) -> dict[str, float]:
