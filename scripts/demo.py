@@ -59,6 +59,8 @@ def _run(options: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     demo_words.introduce(console, recording, settings)
     call = hold(recording, settings, options.speed, console)
+    if not call.segments(recording.duration):
+        console.print("  nobody is heard to speak")
     score = judge(call, recording) if recording.turns else None
     demo_words.conclude(console, score, settings)
     _save(options.out, recording, call, score, settings)

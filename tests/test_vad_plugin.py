@@ -255,6 +255,29 @@ def test_streams_of_one_vad_do_not_touch_each_other() -> None:
 # ---- what the official plugin gets wrong ------------------------------------------------------
 
 
+def test_the_official_plugin_still_ends_at_stereo_and_drops_a_new_sample_rate() -> None:
+    """Or docs/vad.md is to be mended."""
+
+    async def stereo() -> None:
+        stream = official.VAD.load().stream()
+        for _ in range(10):
+            stream.push_frame(frame(np.zeros(960, np.int16), 16_000, channels=2))
+        stream.end_input()
+        async for _ in stream:
+            pass
+
+    async def two_rates() -> int:
+        stream = official.VAD.load().stream()
+        stream.push_frame(frame(np.zeros(16_000, np.int16), 16_000))
+        stream.push_frame(frame(np.zeros(48_000, np.int16), 48_000))
+        stream.end_input()
+        return len([event async for event in stream])
+
+    with pytest.raises(ValueError, match="Channel count mismatch"):
+        virtual_loop.run(stereo)
+    assert virtual_loop.run(two_rates) == 31
+
+
 @pytest.mark.parametrize("rate", [16_000, 48_000])
 def test_stereo_is_heard_as_its_mean(rate: int) -> None:
     pcm = trials.audio(talk(rate))
