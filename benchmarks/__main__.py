@@ -1,4 +1,4 @@
-"""``python -m benchmarks [vad-cpu] [vad-window] [vad-memory]``: measure, print, keep the result."""
+"""``python -m benchmarks [TASK ...]``: measure, print, keep the result."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 from nearvoice import files
 
-from . import machine, vad
+from . import machine, startup, vad
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -17,6 +17,7 @@ TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "vad-cpu": lambda a: vad.cpu(a.audio, a.rounds),
     "vad-window": lambda a: vad.window(a.audio, a.rounds),
     "vad-memory": lambda a: vad.memory(a.audio, a.streams),
+    "startup": lambda a: startup.startup(a.rounds),
 }
 
 

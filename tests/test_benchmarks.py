@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import systems, vad
+from benchmarks import startup, systems, vad
 from nearvoice import files
 
 pytestmark = pytest.mark.model
@@ -37,6 +37,12 @@ def test_every_system_has_its_turn_in_the_cost_of_the_plugin_path() -> None:
 def test_memory_is_measured_in_a_process_for_each_system() -> None:
     result = vad.memory(files.path("sample.wav"), streams=2)
     assert result["systems"].keys() == systems.VADS.keys()
+
+
+def test_startup_is_measured_for_each_way_to_import_and_load() -> None:
+    result = startup.startup(rounds=1)
+    assert result["systems"].keys() == startup.STEPS.keys()
+    assert all(f.keys() == {"import_ms", "load_ms", "mib"} for f in result["systems"].values())
 
 
 def test_an_unknown_task_is_refused_with_the_choices(

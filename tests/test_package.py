@@ -148,6 +148,17 @@ def test_importing_nearvoice_imports_no_framework_and_no_runtime():
     assert not heavy & set(_python("-c", code).split())
 
 
+def test_registering_the_plugin_imports_no_model_and_starts_no_thread():
+    code = (
+        "import sys, threading, livekit.agents; before = set(sys.modules);"
+        "import livekit.plugins.nearvoice; print(threading.active_count());"
+        "print(*set(sys.modules) - before)"
+    )
+    threads, modules = _python("-c", code).splitlines()
+    assert threads == "1"
+    assert set(modules.split()) <= {"livekit.plugins", "livekit.plugins.nearvoice", "nearvoice"}
+
+
 def test_files_are_found_without_the_libraries_that_download_them():
     code = "import sys; from nearvoice import files; files.manifest(); print(*sys.modules)"
     assert not {"huggingface_hub", "filelock", "rich"} & set(_python("-c", code).split())

@@ -1,0 +1,67 @@
+"""What a worker pays before its first call: importing and loading a VAD, each in a new process."""
+
+import json
+import statistics
+import subprocess
+import sys
+from typing import Any
+
+STEPS = {
+    "livekit-plugins-silero": (
+        "from livekit.plugins import silero",
+        "silero.VAD.load()",
+    ),
+    "livekit inference.VAD": (
+        "from livekit.agents import inference",
+        "inference.VAD()",
+    ),
+    "nearvoice, registered only": (
+        "import livekit.plugins.nearvoice",
+        "None",
+    ),
+    "nearvoice numpy": (
+        "from livekit.plugins.nearvoice import silero",
+        "silero.VAD.load(kernel='numpy')",
+    ),
+}
+"""System -> (import, load), as its documentation has them."""
+
+PROGRAM = """
+import json, os, time
+import livekit.agents
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+memory, began = resident(), time.perf_counter()
+{imports}
+imported = time.perf_counter()
+loaded = {load}
+done = time.perf_counter()
+print(json.dumps({{
+    "import_ms": (imported - began) * 1e3,
+    "load_ms": (done - imported) * 1e3,
+    "mib": resident() - memory,
+}}))
+"""
+
+
+def startup(rounds: int) -> dict[str, Any]:
+    """Return milliseconds and MiB on top of ``import livekit.agents`` (Linux), systems in turn."""
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in STEPS}
+    for turn in range(rounds + 1):
+        for name, (imports, load) in STEPS.items():
+            program = PROGRAM.format(imports=imports, load=load)
+            command = [sys.executable, "-c", program]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            if turn:  # the first round fills the disk cache
+                measured[name].append(json.loads(done.stdout))
+        print(f"round {turn} of {rounds}", file=sys.stderr)
+    return {
+        "task": "startup",
+        "what": "ms and MiB to import and load, on top of livekit.agents, in a new process",
+        "rounds": rounds,
+        "systems": {
+            name: {key: round(statistics.median(v[key] for v in values), 1) for key in values[0]}
+            for name, values in measured.items()
+        },
+    }
