@@ -48,7 +48,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"\n{result['task']}: {result['what']}")
     for name, figures in result["systems"].items():
         cells = [f"{figure} {_cell(value)}" for figure, value in figures.items()]
-        print(f"  {name:24s}" + "   ".join(cells))
+        print(f"  {name:27s}" + "   ".join(cells))
 
 
 def _cell(value: float | dict[str, float]) -> str:

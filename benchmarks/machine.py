@@ -62,5 +62,6 @@ def _commit() -> str:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
-    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    return git("rev-parse", "HEAD") + changed
+    tracked = ("status", "--porcelain", "--untracked-files=no")
+    changed = git(*tracked, "--", ":/", ":(top,exclude)benchmarks/results")
+    return git("rev-parse", "HEAD") + (" with changes" if changed else "")

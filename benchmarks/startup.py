@@ -1,4 +1,4 @@
-"""What a worker pays before its first call: importing and loading a VAD, each in a new process."""
+"""What a worker pays before it hears: import, load and first event of a VAD, in new processes."""
 
 import json
 import statistics
@@ -24,11 +24,19 @@ STEPS = {
         "silero.VAD.load(kernel='numpy')",
     ),
 }
-"""System -> (import, load), as its documentation has them."""
+"""System -> (import, load), as its documentation has them; None stops after the import."""
 
 PROGRAM = """
-import json, os, time
+import asyncio, json, os, time
 import livekit.agents
+from livekit import rtc
+async def hear(vad):
+    stream = vad.stream()
+    for _ in range(2):
+        stream.push_frame(rtc.AudioFrame(bytes(1024), 16000, 1, 512))
+    async for _ in stream:
+        break
+    await stream.aclose()
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
@@ -36,10 +44,14 @@ memory, began = resident(), time.perf_counter()
 {imports}
 imported = time.perf_counter()
 loaded = {load}
-done = time.perf_counter()
+ready = time.perf_counter()
+if loaded:
+    asyncio.run(hear(loaded))
+heard = time.perf_counter()
 print(json.dumps({{
     "import_ms": (imported - began) * 1e3,
-    "load_ms": (done - imported) * 1e3,
+    "load_ms": (ready - imported) * 1e3,
+    "first_event_ms": (heard - ready) * 1e3,
     "mib": resident() - memory,
 }}))
 """
@@ -58,7 +70,7 @@ def startup(rounds: int) -> dict[str, Any]:
         print(f"round {turn} of {rounds}", file=sys.stderr)
     return {
         "task": "startup",
-        "what": "ms and MiB to import and load, on top of livekit.agents, in a new process",
+        "what": "ms and MiB from livekit.agents to the first event, in a new process",
         "rounds": rounds,
         "systems": {
             name: {key: round(statistics.median(v[key] for v in values), 1) for key in values[0]}
