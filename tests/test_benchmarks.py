@@ -60,6 +60,11 @@ def test_every_figure_of_the_readme_is_in_a_result() -> None:
     cpu = results["vad-cpu"]["systems"]
     memory = results["vad-memory"]["systems"]
     window = results["vad-window"]["systems"]
+    start = results["startup"]["systems"]
+    wait = {
+        name: figures["import_ms"] + figures["load_ms"] + figures["first_event_ms"]
+        for name, figures in start.items()
+    }
     ours, peer, native = cpu[systems.OURS], cpu[systems.PEER], cpu[systems.NATIVE]
     for figure in (
         f"| {peer['cpu_ms_per_audio_s']['median']:.1f} "
@@ -73,6 +78,9 @@ def test_every_figure_of_the_readme_is_in_a_result() -> None:
         f"| **{memory[systems.PEER]['kib_per_stream']:.0f}** "
         f"| {memory[systems.NATIVE]['kib_per_stream']:.0f} "
         f"| {memory[systems.OURS]['kib_per_stream']:.0f} |",
+        f"| {wait[systems.PEER]:.0f} | **{wait[systems.NATIVE]:.0f}** | {wait[systems.OURS]:.0f} |",
+        f"| {start[systems.PEER]['mib']} | **{start[systems.NATIVE]['mib']}** "
+        f"| {start[systems.OURS]['mib']} |",
         f"| {memory[systems.PEER]['kib_per_stream_after_flush']:.0f} "
         f"| {memory[systems.NATIVE]['kib_per_stream_after_flush']:.0f} "
         f"| **{memory[systems.OURS]['kib_per_stream_after_flush']:.0f}** |",
