@@ -87,6 +87,21 @@ def test_a_resampled_tone_keeps_its_pitch_level_and_time(source: int) -> None:
     assert np.abs(got[100:-100] - tone(16_000)[100 : len(got) - 100]).max() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (24_000, [0, 0.625, -1, 0.484375, 0, 0, 0, -0.0078125, 0.125, -0.0078125]),
+        (48_000, [0, -1, 0, 0, 0.125]),
+    ],
+)
+def test_resampled_samples_are_those_of_cubic_interpolation(
+    source: int, expected: list[float]
+) -> None:
+    samples = [0, 1, 0, -1, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0.125, 0, 0, 0]
+    resampler = Resampler(source, 16_000)
+    assert resampler.push(np.array(samples, np.float32)).tolist() == expected
+
+
 def test_resamplers_do_not_touch_each_other() -> None:
     samples = noise(4800)
     alone = Resampler(48_000, 16_000)
@@ -117,6 +132,19 @@ def test_windows_are_the_same_however_the_stream_is_cut(size: int | None) -> Non
     windows = [window for part in cut(samples, size) for window in framer.push(part)]
     assert [len(window) for window in windows] == [512] * 9
     assert np.array_equal(np.concatenate(windows), samples[: 9 * 512])
+
+
+@given(st.integers(1, 700), st.lists(st.integers(0, 2000), max_size=30))
+def test_windows_are_whole_and_in_order_for_any_size_and_any_cutting(
+    size: int, counts: list[int]
+) -> None:
+    samples = np.arange(sum(counts), dtype=np.float32)
+    framer = Framer(size)
+    parts = np.split(samples, np.cumsum(counts)[:-1]) if counts else []
+    windows = [window for part in parts for window in framer.push(part)]
+    assert len(windows) == len(samples) // size
+    assert all(len(window) == size for window in windows)
+    assert np.array_equal(np.concatenate([samples[:0], *windows]), samples[: len(windows) * size])
 
 
 def test_a_window_belongs_to_who_got_it() -> None:

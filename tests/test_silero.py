@@ -173,11 +173,26 @@ def test_a_model_file_of_ones_own_gives_the_same_as_the_downloaded_one() -> None
     assert np.array_equal(probabilities(own, speech), probabilities(SileroVAD(), speech))
 
 
-def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", ["auto", "numpy"])
+def test_a_file_that_is_not_onnx_is_refused(tmp_path: Path, kernel: str) -> None:
     path = tmp_path / "model.onnx"
     path.write_text("this is not a model")
     with pytest.raises(arrays.WeightsError, match=r"model\.onnx is not an ONNX file"):
+        SileroVAD(onnx_file=path, kernel=kernel)
+
+
+@pytest.mark.model
+def test_weights_under_other_names_are_left_to_onnxruntime(tmp_path: Path) -> None:
+    path = tmp_path / "renamed.onnx"
+    path.write_bytes(
+        files.path(FILE).read_bytes().replace(b"stft.forward_basis", b"fast.fourier_basis")
+    )
+    with pytest.raises(arrays.WeightsError, match="no Silero VAD network for 16000 Hz"):
         SileroVAD(onnx_file=path, kernel="numpy")
+    vad = SileroVAD(onnx_file=path)
+    assert vad.kernel == "onnxruntime"
+    speech = call(16_000)[16_000 * 9 : 16_000 * 10]
+    assert probabilities(vad, speech) == pytest.approx(probabilities(SileroVAD(), speech), abs=1e-5)
 
 
 def constants(rate: int) -> arrays.Arrays:

@@ -129,8 +129,8 @@ def _existing(path: Path) -> Path:
 def _load(sample_rate: int, kernel: str, path: Path | None, force_cpu: bool) -> tuple[str, Network]:
     name = choose_kernel()[0] if kernel == "auto" else kernel
     if name == "numpy":
+        weights = files.weights(FILE) if path is None else arrays.read_onnx(path)
         try:
-            weights = files.weights(FILE) if path is None else arrays.read_onnx(path)
             return name, numpy_network(arrange(weights, sample_rate))
         except arrays.WeightsError:
             if kernel != "auto" or path is None:
