@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,11 @@ def random_options(rng: random.Random) -> dict[str, float]:
 def whole_call(rate: int) -> Trial:
     """Return the sample call as it is, in frames of 10 ms, with the defaults."""
     return Trial(rate, 0.0, 30.0, 1.0, [rate // 100], {"sample_rate": 16_000})
+
+
+def with_options(trial: Trial, **load: Any) -> Trial:
+    """Return the trial with further arguments of VAD.load."""
+    return replace(trial, load={**trial.load, **load})
 
 
 def audio(trial: Trial) -> PCM:
