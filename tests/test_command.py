@@ -136,7 +136,8 @@ def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(world):
         pass
     finally:
         os.close(ours)
-    assert process.wait(30) == 0
+    process.communicate(timeout=30)
+    assert process.returncode == 0
     text = said.decode()
     assert "━" in text
     assert "a.bin                1.0 MB  github some/where  ok\r\n" in text

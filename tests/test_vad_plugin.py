@@ -381,7 +381,7 @@ def test_a_refused_option_changes_nothing() -> None:
     virtual_loop.run(main)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

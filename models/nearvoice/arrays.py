@@ -74,7 +74,7 @@ def load(path: Path, source_sha256: str) -> Arrays:
     """
     remedy = "delete it and run `nearvoice download-files`"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays: Arrays = {name: file[name] for name in file.files}
     except (FileNotFoundError, PermissionError):
         raise
