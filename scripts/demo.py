@@ -19,6 +19,7 @@ from rich.text import Text
 
 from nearvoice import files, progress
 from nearvoice.silero import choose_kernel
+from nearvoice.speech import SpeechOptions
 from scripts import demo_audio, demo_picture, demo_score, demo_words
 from scripts.demo_words import Settings
 from tests.offline import call as happened
@@ -30,7 +31,8 @@ from tests.offline.session import run_call
 
 MODEL = ("silero_vad.onnx",)
 SAMPLE = ("sample.wav", "sample.stm", "sample.rttm")
-LOAD_SILENCE, SAMPLE_SILENCE = 0.55, 0.15
+LOAD_SILENCE = SpeechOptions().min_silence_duration
+SAMPLE_SILENCE = 0.15
 COLOURS = {"VAD": "yellow", "user": "cyan", "STT": "white", "turn": "green", "agent": "magenta"}
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from rich.console import Console
 
 from nearvoice.silero import choose_kernel
+from nearvoice.speech import SpeechOptions
 from scripts import demo_score
 from tests.offline import call as happened
 from tests.offline.call import Entry
@@ -62,13 +63,17 @@ def _quoted(text: str) -> str:
 
 def introduce(console: Console, recording: Recording, settings: Settings) -> None:
     """Say what is played to whom."""
-    kernel, why = choose_kernel()
+    kernel, _ = choose_kernel()
+    default = SpeechOptions().min_silence_duration
+    chosen = (
+        "" if settings.min_silence == default else f", where VAD.load() waits for {default:g} s"
+    )
     console.print(recording.name, style="bold", end="")
     console.print(
         f", {recording.duration:.1f} s at {recording.rate} Hz, is "
         f"played to a real AgentSession (livekit-agents {version('livekit-agents')})\n"
-        f"  VAD    livekit.plugins.nearvoice silero on the CPU, kernel {kernel} ({why}); "
-        f"a pause of {settings.min_silence:g} s ends speech\n"
+        f"  VAD    livekit.plugins.nearvoice silero on the CPU, kernel {kernel}; "
+        f"a pause of {settings.min_silence:g} s ends speech{chosen}\n"
         f'  turns  turn_detection="vad": no turn detector yet, so a turn is committed after '
         f"{settings.endpointing:g} s without speech\n"
         "  rest   STT, LLM and TTS are scripted, so that nothing leaves this machine; "

@@ -6,6 +6,7 @@ import logging
 import lzma
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -255,7 +256,7 @@ def test_streams_of_one_vad_do_not_touch_each_other() -> None:
 # ---- what the official plugin gets wrong ------------------------------------------------------
 
 
-def test_the_official_plugin_still_ends_at_stereo_and_drops_a_new_sample_rate() -> None:
+def test_the_official_plugin_still_has_the_defects_that_we_name() -> None:
     """Or docs/vad.md is to be mended."""
 
     async def stereo() -> None:
@@ -276,6 +277,10 @@ def test_the_official_plugin_still_ends_at_stereo_and_drops_a_new_sample_rate() 
     with pytest.raises(ValueError, match="Channel count mismatch"):
         virtual_loop.run(stereo)
     assert virtual_loop.run(two_rates) == 31
+    odd_frames = replace(talk(44_100, 5.0, 20.0, sample_rate=8_000), frames=[37])
+    with pytest.raises(ValueError, match="could not broadcast"):
+        trials.run(official, odd_frames)
+    assert len(trials.run(silero, odd_frames)) > 600
 
 
 @pytest.mark.parametrize("rate", [16_000, 48_000])
