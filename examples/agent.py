@@ -1,6 +1,6 @@
 """LiveKit's voice AI quickstart with one import changed: its VAD is nearvoice's.
 
-    pip install "livekit-agents~=1.8" livekit-plugins-nearvoice
+    pip install .      # in a clone of nearvoice
     python -m livekit.agents download-files
     lk agent console examples/agent.py     # or: python examples/agent.py console
 

@@ -185,8 +185,6 @@ def test_pip_that_hangs_is_ended(world, monkeypatch):
 
 
 def test_pip_reads_nothing_of_the_working_directory(world, monkeypatch):
-    if sys.version_info < (3, 11):
-        pytest.skip("PYTHONSAFEPATH is of Python 3.11")
     make_wheel(world.wheels, "tiny-models", "1.0", {"pkg/data/a.bin": CONTENT})
     world.knows(table("a.bin", CONTENT, [wheel_source()]))
     (world.folder / "pip.py").write_text("raise SystemExit('not the pip you want')")

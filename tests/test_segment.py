@@ -91,6 +91,24 @@ def test_a_new_rate_carries_the_segment_and_what_is_pending_over() -> None:
     assert np.corrcoef(later, want)[0, 1] > 0.99
 
 
+def test_a_new_rate_starts_a_new_account() -> None:
+    sound = buffer(11_025)
+    sound.push(ramp(400))
+    sound.advance()
+    sound.set_rate(16_000)
+    sound.push(ramp(5_120))
+    assert [len(sound.advance()) for _ in range(10)] == [512] * 10
+
+
+def test_a_new_rate_drops_what_never_reached_a_window() -> None:
+    sound = buffer(48_000)
+    sound.push(ramp(1_000))
+    sound.set_rate(16_000, waiting=0.01)
+    sound.push(ramp(512))
+    assert len(sound.advance()) == 512
+    assert sound.advance().shape == (160,)
+
+
 def test_segments_do_not_touch_each_other() -> None:
     first, second = buffer(), buffer()
     first.push(ramp(512))

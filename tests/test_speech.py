@@ -105,6 +105,19 @@ def test_the_deactivation_threshold_follows_the_activation_threshold_unless_give
         ("prefix_padding_duration", math.nan),
         ("max_buffered_speech", -0.5),
         ("smoothing", 1.0),
+        ("max_buffered_speech", 1e308),
+        ("deactivation_threshold", "0.3"),
+        *(
+            (option, None)
+            for option in (
+                "min_speech_duration",
+                "min_silence_duration",
+                "prefix_padding_duration",
+                "max_buffered_speech",
+                "activation_threshold",
+                "smoothing",
+            )
+        ),
     ],
 )
 def test_an_option_out_of_range_is_refused_by_name(option: str, value: float) -> None:

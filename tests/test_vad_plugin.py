@@ -285,8 +285,9 @@ def test_the_official_plugin_still_has_the_defects_that_we_name() -> None:
 
 @pytest.mark.parametrize("rate", [16_000, 48_000])
 def test_stereo_is_heard_as_its_mean(rate: int) -> None:
-    pcm = trials.audio(talk(rate))
-    stereo = np.stack((pcm, pcm), axis=1).reshape(-1)
+    left, right = trials.audio(talk(rate)), trials.audio(talk(rate, start=20.0))
+    stereo = np.stack((left, right), axis=1).reshape(-1)
+    pcm = np.rint((left.astype(float) + right) / 2).astype(np.int16)
 
     def use(_: silero.VAD, stream: silero.VADStream) -> None:
         for part in np.array_split(stereo.reshape(-1, 2), 100):
@@ -379,8 +380,11 @@ def test_a_refused_option_changes_nothing() -> None:
     async def main() -> None:
         vad = silero.VAD.load()
         stream = vad.stream()
-        with pytest.raises(ValueError, match="activation_threshold"):
-            vad.update_options(min_speech_duration=0.2, activation_threshold=2.0)
+        for bad in (2.0, None):
+            with pytest.raises(ValueError, match="activation_threshold"):
+                vad.update_options(min_speech_duration=0.2, activation_threshold=bad)
+        with pytest.raises(ValueError, match="prefix_padding_duration"):
+            stream.update_options(prefix_padding_duration=None)
         assert vad._options == stream._detector.options == silero.VAD.load()._options
 
     virtual_loop.run(main)
@@ -448,7 +452,35 @@ def test_a_burst_of_audio_lets_other_tasks_run() -> None:
         other.cancel()
         return turns
 
-    assert virtual_loop.run(main) >= 400 / silero._WINDOWS_BETWEEN_YIELDS
+    assert virtual_loop.run(main) >= 100
+
+
+def test_frames_that_complete_no_window_let_other_tasks_run() -> None:
+    async def main() -> int:
+        stream = silero.VAD.load().stream()
+        for _ in range(500):
+            stream.push_frame(frame(np.zeros(1, np.int16), 16_000))
+        stream.end_input()
+        turns = 0
+        while not stream._task.done():
+            turns += 1
+            await asyncio.sleep(0)
+        await stream.aclose()
+        return turns
+
+    assert virtual_loop.run(main) >= 25
+
+
+def test_changes_of_rate_do_not_let_the_sound_fall_behind() -> None:
+    async def use(_: silero.VAD, stream: silero.VADStream) -> None:
+        for i in range(600):
+            rate = (48_000, 24_000, 44_100, 11_025, 8_000)[i % 5]
+            stream.push_frame(frame(np.zeros(rate // 100, np.int16), rate))
+        await trials.heard(stream)
+        assert stream._buffer.nbytes < 100_000
+        assert len(stream._buffer._pending) < 0.04 * 48_000
+
+    listen(use, prefix_padding_duration=0.0)
 
 
 def test_streams_hold_no_more_than_the_audio_they_keep() -> None:

@@ -99,6 +99,11 @@ class Framer:
         self._window = np.empty(size, np.float32)
         self._filled = 0
 
+    @property
+    def filled(self) -> int:
+        """Samples that wait for the rest of their window."""
+        return self._filled
+
     def push(self, samples: Samples) -> list[Samples]:
         """Take float32[n]; return the windows it completes, each a float32[size] of its own."""
         windows = []
@@ -153,8 +158,8 @@ class SampleQueue:
         return np.concatenate((head, self._ring[: count - len(head)]))
 
     def drop(self, count: int) -> None:
-        """Remove the first ``count`` samples, or all when there are fewer."""
-        count = min(count, self._length)
+        """Remove the first ``count`` samples, none below 1, all when there are fewer."""
+        count = max(0, min(count, self._length))
         self._first = (self._first + count) % max(1, len(self._ring))
         self._truncate(self._length - count)
 

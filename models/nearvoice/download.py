@@ -149,9 +149,19 @@ class Job:
         if wrong and found.parent != self._folder:
             error = f"{found} {wrong}; replace it, for it comes before the cache"
             return Outcome(file.name, file.bytes, "", error=error)
+        if file.arrays and (error := self._arrays_in_the_way(file)):
+            return Outcome(file.arrays_name, 0, "", error=error)
         if wrong or (file.arrays and not self._has_arrays(file, found)):
             return None
         return Outcome(file.name, file.bytes, "present")
+
+    def _arrays_in_the_way(self, file: ModelFile) -> str:
+        if self._beside is None or not (self._beside / file.arrays_name).exists():
+            return ""
+        if _are_arrays(self._beside / file.arrays_name, file):
+            return ""
+        at = self._beside / file.arrays_name
+        return f"{at} is damaged or of another version; remove it, for it comes before the cache"
 
     def _found(self, file: ModelFile) -> Path | None:
         folders = [self._folder] if self._beside is None else [self._beside, self._folder]

@@ -187,7 +187,10 @@ def _verify(file: ModelFile) -> Iterator[Check]:
     if found is None:
         yield Check(file.name, cache_dir() / file.name, "missing")
     else:
-        wrong = fault(found, file)
+        try:
+            wrong = fault(found, file)
+        except OSError as error:
+            wrong = f"cannot be read: {error}"
         yield Check(file.name, found, "corrupt" if wrong else "ok", wrong)
         if file.arrays and not wrong:
             yield _verify_arrays(file, found)

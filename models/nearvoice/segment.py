@@ -79,8 +79,15 @@ class SegmentBuffer:
         self._options = options
         self._segment.truncate(self._capacity)
 
-    def set_rate(self, rate: int) -> None:
-        """Go on at another input rate: what is kept is resampled once."""
+    def set_rate(self, rate: int, waiting: float = 0.0) -> None:
+        """Go on at another input rate: what is kept is resampled, some ms per 10 s of it.
+
+        Args:
+            rate: The new one, in Hz.
+            waiting: Seconds of input that the next window has already; what is older never came
+                out of the resampler that ends here, and is dropped.
+        """
+        self._pending.drop(len(self._pending) - round(waiting * self.rate))
         for queue in (self._pending, self._segment):
             kept = resample(queue.peek(len(queue)), self.rate or rate, rate)
             queue.clear()

@@ -111,7 +111,9 @@ class SileroVAD:
                 f"a window is float32[{self.window}] at {self.sample_rate} Hz, "
                 f"got {window.dtype}{list(window.shape)}"
             )
-        if not math.isfinite(window @ window):
+        if len(state.context) != _RATES[self.sample_rate].context:
+            raise ValueError(f"the state is not that of a stream at {self.sample_rate} Hz")
+        if not math.isfinite(window @ window) and not np.isfinite(window).all():
             raise ValueError("the window holds NaN or infinity; full scale is 1.0")
         heard = np.concatenate((state.context, window))
         probability, rnn = self._network(heard, state.rnn)
@@ -132,10 +134,14 @@ def _load(sample_rate: int, kernel: str, path: Path | None, force_cpu: bool) -> 
         weights = files.weights(FILE) if path is None else arrays.read_onnx(path)
         try:
             return name, numpy_network(arrange(weights, sample_rate))
-        except arrays.WeightsError:
+        except _UnknownNetworkError:
             if kernel != "auto" or path is None:
                 raise
     return "onnxruntime", _onnx_network(path or files.path(FILE), sample_rate, force_cpu)
+
+
+class _UnknownNetworkError(arrays.WeightsError):
+    """The file may be a Silero VAD, but not one whose weights are known by name."""
 
 
 class Weights(NamedTuple):
@@ -178,7 +184,10 @@ def arrange(constants: arrays.Arrays, sample_rate: int) -> Weights:
         None,
     )
     if prefix is None:
-        raise arrays.WeightsError(f"no Silero VAD network for {sample_rate} Hz in the model file")
+        known = any(name.endswith(basis) for name in constants)
+        raise (arrays.WeightsError if known else _UnknownNetworkError)(
+            f"no Silero VAD network for {sample_rate} Hz in the model file"
+        )
     find = _finder(constants, prefix)
     cosines, sines = np.split(find(basis, (n + 2, 1, n))[:, 0], 2)
     channels = (n // 2 + 1, 128, 64, 64, 128)
@@ -289,8 +298,17 @@ def _onnx_network(path: Path, sample_rate: int, force_cpu: bool) -> Network:
     for pool in ("intra", "inter"):
         options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     providers = ["CPUExecutionProvider"] if force_cpu else onnxruntime.get_available_providers()
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     rate = np.array(sample_rate, np.int64)
+    size = _RATES[sample_rate].window + _RATES[sample_rate].context
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        silence = {"input": np.zeros((1, size), np.float32), "sr": rate}
+        session.run(None, {**silence, "state": np.zeros((2, 1, _HIDDEN), np.float32)})
+    except Exception as error:  # onnxruntime has a dozen kinds of them, and no common base
+        reason = str(error).splitlines()[0]
+        raise arrays.WeightsError(
+            f"{path} is no Silero VAD of {sample_rate} Hz: {reason}"
+        ) from error
 
     def network(heard: F32, rnn: F32) -> tuple[float, F32]:
         feed = {"input": heard[None], "state": rnn[:, None], "sr": rate}

