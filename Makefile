@@ -10,4 +10,4 @@ test:
 check:
 	@$(RUN) scripts/check
 bench:
-	@$(RUN) python -m benchmarks $(ARGS)
+	@$(RUN) scripts/bench $(ARGS)

@@ -12,11 +12,12 @@ from nearvoice import files
 from . import machine, startup, vad
 
 RESULTS = Path(__file__).parent / "results"
+"""The results that the documents cite."""
 
 TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "vad-cpu": lambda a: vad.cpu(a.audio, a.rounds),
-    "vad-window": lambda a: vad.window(a.audio, a.rounds),
-    "vad-memory": lambda a: vad.memory(a.audio, a.streams),
+    "vad-cpu": lambda a: vad.cpu(_audio(a), a.rounds),
+    "vad-window": lambda a: vad.window(_audio(a), a.rounds),
+    "vad-memory": lambda a: vad.memory(_audio(a), a.streams),
     "startup": lambda a: startup.startup(a.rounds),
 }
 
@@ -25,22 +26,41 @@ def main() -> None:
     """Run the tasks that are named, all of them by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all")
-    parser.add_argument("--rounds", type=int, default=9, help="times each system has its turn")
-    parser.add_argument("--streams", type=int, default=1000, help="of vad-memory")
+    parser.add_argument("--rounds", type=_count, default=9, help="times each system has its turn")
+    parser.add_argument("--streams", type=_count, default=1000, help="of vad-memory")
     parser.add_argument("--audio", type=Path, help="16-bit WAV to use instead of the sample call")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        default=Path("out/benchmarks"),
+        help="folder of the JSON files (default: out/benchmarks; benchmarks/results is what the "
+        "documents cite)",
+    )
     arguments = parser.parse_args()
     unknown = set(arguments.tasks) - set(TASKS)
     if unknown:
         parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
-    arguments.audio = arguments.audio or files.path("sample.wav")
     logging.disable(logging.WARNING)
     for task in arguments.tasks or TASKS:
         on = machine.describe()
         result = {**TASKS[task](arguments), "machine": on}
         arguments.results.mkdir(parents=True, exist_ok=True)
-        (arguments.results / f"{task}.json").write_text(json.dumps(result, indent=2) + "\n")
+        path = arguments.results / f"{task}.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
         show(result)
+        print(f"  saved {path}")
+
+
+def _audio(arguments: argparse.Namespace) -> Path:
+    path: Path | None = arguments.audio
+    return path or files.path("sample.wav")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
+    return number
 
 
 def show(result: dict[str, Any]) -> None:

@@ -4,14 +4,15 @@
 
 Half of the trials have audio at the rate of the network, where both must say the same to the bit;
 in the other half the audio is resampled, and the official plugin adds random noise to it. No trial
-is left out but those that the official plugin does not survive. Writes
-benchmarks/results/vad-equality.json.
+is left out but those that the official plugin does not survive. Writes vad-equality.json into
+out/benchmarks, or the folder of --results.
 """
 
 import argparse
 import json
 import logging
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from livekit.plugins import silero as official
 from livekit.plugins.nearvoice import silero
 
 from benchmarks import machine
-from benchmarks.__main__ import RESULTS
 from tests import trials
 
 TOLERANCE = 0.03
@@ -32,6 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--trials", type=int, default=200, help="of each half")
+    parser.add_argument("--results", type=Path, default=Path("out/benchmarks"))
     options = parser.parse_args()
     logging.disable(logging.WARNING)
     rng = random.Random(options.seed)
@@ -43,7 +44,8 @@ def main() -> None:
         "resampled": resampled(rng, options.trials),
         "machine": machine.describe(),
     }
-    (RESULTS / "vad-equality.json").write_text(json.dumps(result, indent=2) + "\n")
+    options.results.mkdir(parents=True, exist_ok=True)
+    (options.results / "vad-equality.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps({name: result[name] for name in ("same rate", "resampled")}, indent=2))
 
 

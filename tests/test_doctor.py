@@ -37,6 +37,34 @@ def test_an_agent_would_not_start_without_a_file_and_the_last_line_says_what_to_
     assert last == ("An agent would not start: a.bin is missing: run `nearvoice download-files`.")
 
 
+def test_an_agent_would_not_start_with_a_version_that_nearvoice_does_not_work_with(
+    world, capsys, monkeypatch
+):
+    files.download(["a.bin"])
+    real = doctor.version
+    monkeypatch.setattr(doctor, "version", lambda p: "0.12.0" if p == "livekit-agents" else real(p))
+    assert main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "livekit-agents        0.12.0 (needed: <2,>=1.8)" in out
+    assert "livekit-agents must be <2,>=1.8: run `pip install 'livekit-agents<2,>=1.8'`" in out
+
+
+@pytest.mark.model
+def test_an_agent_would_not_start_with_a_network_that_does_not_run(capsys, monkeypatch):
+    from nearvoice.silero import SileroVAD
+
+    assert main(["doctor"]) == 0
+    assert "one window            heard" in capsys.readouterr().out
+
+    def broken(self, window, state):
+        raise OSError("illegal instruction")
+
+    monkeypatch.setattr(SileroVAD, "step", broken)
+    assert main(["doctor"]) == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "Silero VAD does not run (illegal instruction): install nearvoice again" in last
+
+
 def test_an_agent_would_not_start_with_a_corrupt_file(world, capsys):
     files.download(["a.bin"])
     (world.cache / "a.bin").write_bytes(b"?")

@@ -549,6 +549,29 @@ def test_a_wrong_file_in_the_models_folder_is_named_and_never_touched(world, mon
     assert (carried / "a.bin").read_bytes() == CONTENT
 
 
+def test_damaged_arrays_in_the_models_folder_are_named_and_never_touched(world, monkeypatch):
+    onnx = _onnx()
+    world.knows(table("n.onnx", onnx, [world.server.add("n.onnx", onnx)], arrays=True))
+    carried = world.folder / "carried"
+    files.download(to=carried)
+    (carried / "n.npz").write_bytes(b"junk")
+    monkeypatch.setenv("NEARVOICE_MODELS_DIR", str(carried))
+    with pytest.raises(files.DownloadError, match=r"n\.npz is damaged .*comes before the cache"):
+        files.download()
+    assert (carried / "n.npz").read_bytes() == b"junk"
+    (carried / "n.npz").unlink()
+    files.download()
+    assert files.weights("n.onnx").keys() == WEIGHTS.keys()
+
+
+def test_a_folder_in_the_place_of_a_file_is_corrupt_and_no_traceback(world):
+    world.knows(table("a.bin", CONTENT, [github("a.bin")]))
+    (world.cache / "a.bin").mkdir(parents=True)
+    [check] = files.verify()
+    assert check.state == "corrupt"
+    assert "cannot be read" in check.detail
+
+
 def test_arrays_of_a_carried_file_are_made_in_the_cache(world, monkeypatch):
     onnx = _onnx()
     world.knows(table("n.onnx", onnx, [github("n.onnx")], arrays=True))

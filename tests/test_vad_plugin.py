@@ -82,6 +82,10 @@ def test_at_16_khz_every_field_of_every_event_is_the_official_one(kernel: str) -
     assert compared > 60
 
 
+HEARD = {3, 22, 23, 36, 45, 47, 77, 90, 93, 95, 102, 112}
+"""Which of the 126 resampled trials are known to hear the dither; one more is a change of ours."""
+
+
 def test_at_other_rates_events_are_the_official_ones_but_for_its_dither(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,15 +96,15 @@ def test_at_other_rates_events_are_the_official_ones_but_for_its_dither(
     resampled = [
         g for g in GOLDEN["trials"] if g["trial"]["rate"] != g["trial"]["load"]["sample_rate"]
     ]
-    apart = []
-    for golden in resampled:
+    apart = {}
+    for i, golden in enumerate(resampled):
         events = trials.run(silero, Trial(**golden["trial"]))
         distance = np.abs(np.subtract(trials.probabilities(events), golden["probabilities"])).max()
         if trials.changes(events) != golden["changes"] or distance > 0.03:
-            apart.append(golden)
-    assert len(apart) <= 0.12 * len(resampled)
+            apart[i] = golden
+    assert apart.keys() <= HEARD
     monkeypatch.setattr(Resampler, "push", dithered(Resampler.push, np.random.default_rng(0)))
-    for golden in apart:
+    for golden in apart.values():
         runs = [trials.run(silero, Trial(**golden["trial"])) for _ in range(8)]
         mean = np.mean([trials.probabilities(events) for events in runs], axis=0)
         assert np.abs(mean - golden["probabilities"]).max() <= 0.03

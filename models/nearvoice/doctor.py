@@ -11,12 +11,16 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
 from . import __version__, files
 
+_DISTRIBUTION = "livekit-plugins-nearvoice"
 _PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
 _FEATURES = ("avx2", "fma", "avx512f", "neon")
 _USES = {"agent": "", "demo": "  (for the demo only)", "request": "  (optional)"}
@@ -62,13 +66,28 @@ def _versions(problems: list[str]) -> Facts:
         "os": f"{platform.platform()}",
         "nearvoice": __version__,
     }
+    wanted = _requirements()
     for package in _PACKAGES:
         try:
             facts[package] = version(package)
         except PackageNotFoundError:
             facts[package] = "not installed"
             problems.append(f"{package} is not installed: run `pip install {package}`")
+            continue
+        needed = wanted.get(package)
+        if needed is not None and not needed.contains(facts[package], prereleases=True):
+            facts[package] += f" (needed: {needed})"
+            problems.append(f"{package} must be {needed}: run `pip install '{package}{needed}'`")
     return facts
+
+
+def _requirements() -> dict[str, SpecifierSet]:
+    """Return which versions of what nearvoice was installed to work with."""
+    try:
+        found = [Requirement(text) for text in requires(_DISTRIBUTION) or ()]
+    except PackageNotFoundError:  # used from a folder, not installed
+        return {}
+    return {r.name: r.specifier for r in found if r.marker is None or r.marker.evaluate()}
 
 
 def _cpu() -> Facts:
@@ -136,7 +155,24 @@ def _kernel(problems: list[str]) -> Facts:
         problems.append(f"nearvoice.silero cannot be imported ({error}): install nearvoice again")
         return {"silero": "unknown"}
     name, reason = choose_kernel()
-    return {"silero": f"{name}: {reason}"}
+    return {"silero": f"{name}: {reason}", "one window": _try_kernel(problems)}
+
+
+def _try_kernel(problems: list[str]) -> str:
+    """Hear 32 ms of silence: what is installed may still not load, or not run on this CPU."""
+    import numpy as np
+
+    from .silero import FILE, SileroVAD
+
+    if problems or FILE not in files.manifest():
+        return "not tried"
+    try:
+        vad = SileroVAD()
+        vad.step(np.zeros(vad.window, np.float32), vad.initial_state())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what an agent would meet
+        problems.append(f"Silero VAD does not run ({error}): install nearvoice again")
+        return f"failed: {error}"
+    return "heard"
 
 
 def _hugging_face() -> Facts:
