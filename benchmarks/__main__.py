@@ -11,9 +11,6 @@ from nearvoice import files
 
 from . import machine, startup, vad
 
-RESULTS = Path(__file__).parent / "results"
-"""The results that the documents cite."""
-
 TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "vad-cpu": lambda a: vad.cpu(_audio(a), a.rounds),
     "vad-window": lambda a: vad.window(_audio(a), a.rounds),

@@ -7,6 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from nearvoice.doctor import cpuinfo
+
 PACKAGES = (
     "livekit-agents",
     "livekit",
@@ -23,10 +25,10 @@ FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd"
 
 def describe() -> dict[str, object]:
     """Return the machine and the moment, ready for JSON."""
-    cpu = _cpu()
+    model, flags = cpuinfo()
     return {
-        "cpu": cpu.get("model name", platform.processor() or platform.machine()),
-        "flags": [flag for flag in FLAGS if flag in cpu.get("flags", "").split()],
+        "cpu": model or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in flags],
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
@@ -40,14 +42,6 @@ def describe() -> dict[str, object]:
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
     }
-
-
-def _cpu() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    lines = path.read_text().split("\n\n", 1)[0].splitlines()
-    return {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in lines)}
 
 
 def _version(package: str) -> str | None:

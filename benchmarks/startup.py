@@ -6,12 +6,14 @@ import subprocess
 import sys
 from typing import Any
 
+from . import systems
+
 STEPS = {
-    "livekit-plugins-silero": (
+    systems.PEER: (
         "from livekit.plugins import silero",
         "silero.VAD.load()",
     ),
-    "livekit inference.VAD": (
+    systems.NATIVE: (
         "from livekit.agents import inference",
         "inference.VAD()",
     ),
@@ -19,7 +21,7 @@ STEPS = {
         "import livekit.plugins.nearvoice",
         "None",
     ),
-    "nearvoice numpy": (
+    systems.OURS: (
         "from livekit.plugins.nearvoice import silero",
         "silero.VAD.load(kernel='numpy')",
     ),

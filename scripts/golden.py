@@ -25,8 +25,9 @@ import numpy as np
 from livekit.plugins import silero
 from livekit.plugins.silero import onnx_model
 
-from nearvoice.audio import to_float32
+from nearvoice.audio import resample, to_float32
 from tests import trials
+from tests.offline import sample
 
 DATA = Path(__file__).parents[1] / "tests/data"
 PACKAGES = ("livekit-plugins-silero", "livekit-agents", "livekit", "onnxruntime", "numpy")
@@ -55,11 +56,12 @@ def main() -> None:
 def probabilities() -> dict[int, list[float]]:
     """Return P(speech) of every window of the sample call, by sample rate in Hz."""
     session = onnx_model.new_inference_session(force_cpu=True)
+    call = sample.load()
     result = {}
     for rate in (16_000, 8_000):
         model = onnx_model.OnnxModel(onnx_session=session, sample_rate=rate)
         size = model.window_size_samples
-        samples = to_float32(trials.audio(trials.whole_call(rate)))
+        samples = to_float32(resample(call.samples, call.rate, rate))
         starts = range(0, len(samples) - size + 1, size)
         result[rate] = [round(model(samples[i : i + size]), 7) for i in starts]
     return result
@@ -84,7 +86,7 @@ def answer(trial: trials.Trial) -> dict[str, Any] | str:
     """Return what the official plugin says in a trial, or why the trial cannot be used."""
     try:
         runs = [trials.run(silero, trial) for _ in range(RUNS)]
-    except ValueError:  # the official plugin dies at some frame sizes (framework.md 1.5)
+    except ValueError:  # the official plugin dies at some frame sizes: docs/vad.md
         return "crashed"
     if len({trials.digest(events) for events in runs}) > 1:
         return "unstable"

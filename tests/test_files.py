@@ -564,6 +564,20 @@ def test_damaged_arrays_in_the_models_folder_are_named_and_never_touched(world, 
     assert files.weights("n.onnx").keys() == WEIGHTS.keys()
 
 
+def test_damaged_arrays_in_the_models_folder_are_named_though_the_file_itself_is_fetched(
+    world, monkeypatch
+):
+    onnx = _onnx()
+    world.knows(table("n.onnx", onnx, [world.server.add("n.onnx", onnx)], arrays=True))
+    carried = world.folder / "carried"
+    carried.mkdir()
+    (carried / "n.npz").write_bytes(b"junk")
+    monkeypatch.setenv("NEARVOICE_MODELS_DIR", str(carried))
+    with pytest.raises(files.DownloadError, match=r"n\.npz is damaged .*comes before the cache"):
+        files.download()
+    assert files.path("n.onnx") == world.cache / "n.onnx"
+
+
 def test_a_folder_in_the_place_of_a_file_is_corrupt_and_no_traceback(world):
     world.knows(table("a.bin", CONTENT, [github("a.bin")]))
     (world.cache / "a.bin").mkdir(parents=True)

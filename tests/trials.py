@@ -89,11 +89,6 @@ def random_options(rng: random.Random) -> dict[str, float]:
     return options
 
 
-def whole_call(rate: int) -> Trial:
-    """Return the sample call as it is, in frames of 10 ms, with the defaults."""
-    return Trial(rate, 0.0, 30.0, 1.0, [rate // 100], {"sample_rate": 16_000})
-
-
 def with_options(trial: Trial, **load: Any) -> Trial:
     """Return the trial with further arguments of VAD.load."""
     return replace(trial, load={**trial.load, **load})
@@ -140,11 +135,10 @@ async def heard(stream: Any) -> None:
 
     Nothing tells when; but executors work inline, and ours yields after every few windows.
     """
-    last, same = -1, 0
-    while same < 20:
+    quiet = 0
+    while quiet <= 20:
         await asyncio.sleep(0)
-        waiting = stream._input_ch.qsize()
-        last, same = waiting, same + 1 if waiting == last == 0 else 0
+        quiet = quiet + 1 if stream._input_ch.empty() else 0
 
 
 def facts(event: VADEvent) -> tuple[Any, ...]:

@@ -91,7 +91,7 @@ def _requirements() -> dict[str, SpecifierSet]:
 
 
 def _cpu() -> Facts:
-    model, flags = _cpuinfo(_CPUINFO.read_text("utf-8", "replace") if _CPUINFO.exists() else "")
+    model, flags = cpuinfo()
     if platform.machine().lower() in ("arm64", "aarch64"):
         flags = flags | {"neon"}
     known = [f"{feature} {'yes' if feature in flags else 'no'}" for feature in _FEATURES]
@@ -101,6 +101,11 @@ def _cpu() -> Facts:
         "features": ", ".join(known) if flags else "unknown on this system",
         "cores": f"{usable} of {os.cpu_count()} usable",
     }
+
+
+def cpuinfo() -> tuple[str, set[str]]:
+    """Return model and feature flags of the processor; empty where there is no /proc/cpuinfo."""
+    return _cpuinfo(_CPUINFO.read_text("utf-8", "replace") if _CPUINFO.exists() else "")
 
 
 def _cpuinfo(text: str) -> tuple[str, set[str]]:

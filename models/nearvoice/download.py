@@ -142,34 +142,32 @@ class Job:
         return outcome is not None
 
     def _settled(self, file: ModelFile) -> Outcome | None:
-        found = self._found(file)
+        found = self._found(file.name)
         if found is None:
             return None
-        wrong = fault(found, file)
-        if wrong and found.parent != self._folder:
+        if wrong := fault(found, file):
+            if found.parent == self._folder:
+                return None
             error = f"{found} {wrong}; replace it, for it comes before the cache"
             return Outcome(file.name, file.bytes, "", error=error)
-        if file.arrays and (error := self._arrays_in_the_way(file)):
-            return Outcome(file.arrays_name, 0, "", error=error)
-        if wrong or (file.arrays and not self._has_arrays(file, found)):
+        return self._settled_arrays(file) if file.arrays else _present(file)
+
+    def _settled_arrays(self, file: ModelFile) -> Outcome | None:
+        found = self._found(file.arrays_name)
+        if found is None:
             return None
-        return Outcome(file.name, file.bytes, "present")
+        if _are_arrays(found, file):
+            return _present(file)
+        if found.parent == self._folder:
+            return None
+        error = (
+            f"{found} is damaged or of another version; remove it, for it comes before the cache"
+        )
+        return Outcome(file.arrays_name, 0, "", error=error)
 
-    def _arrays_in_the_way(self, file: ModelFile) -> str:
-        if self._beside is None or not (self._beside / file.arrays_name).exists():
-            return ""
-        if _are_arrays(self._beside / file.arrays_name, file):
-            return ""
-        at = self._beside / file.arrays_name
-        return f"{at} is damaged or of another version; remove it, for it comes before the cache"
-
-    def _found(self, file: ModelFile) -> Path | None:
+    def _found(self, name: str) -> Path | None:
         folders = [self._folder] if self._beside is None else [self._beside, self._folder]
-        return next((at / file.name for at in folders if (at / file.name).exists()), None)
-
-    def _has_arrays(self, file: ModelFile, onnx: Path) -> bool:
-        places = [onnx.with_name(file.arrays_name), self._folder / file.arrays_name]
-        return any(_are_arrays(place, file) for place in places)
+        return next((at / name for at in folders if (at / name).exists()), None)
 
     def _get(self, file: ModelFile, session: Session) -> None:
         try:
@@ -178,13 +176,17 @@ class Job:
             outcome = self._failed(file, error)
         self._end(outcome)
         if file.arrays and not outcome.error:
-            self._make_arrays(file)
+            settled = self._settled_arrays(file)
+            if settled is None:
+                self._make_arrays(file)
+            elif settled.error:
+                self._end(settled)
 
     def _fetch(self, file: ModelFile, session: Session) -> Outcome:
-        found, notes = self._found(file), []
+        found, notes = self._found(file.name), []
         if found is not None:
             if not (wrong := fault(found, file)):
-                return Outcome(file.name, file.bytes, "present")
+                return _present(file)
             found.unlink()
             notes.append(f"{found} {wrong}: removed")
         for source in self._sources(file):
@@ -224,7 +226,7 @@ class Job:
 
     def _make_arrays(self, file: ModelFile) -> None:
         target, source = self._folder / file.arrays_name, f"from {file.name}"
-        onnx = self._found(file) or self._folder / file.name
+        onnx = self._found(file.name) or self._folder / file.name
         try:
             arrays.save(target, arrays.read_onnx(onnx), file.sha256)
             outcome = Outcome(target.name, target.stat().st_size, source)
@@ -272,6 +274,10 @@ def fault(found: Path, file: ModelFile) -> str:
             digest.update(chunk)
     got = digest.hexdigest()
     return "" if got == file.sha256 else f"has the wrong sha256: expected {file.sha256}, got {got}"
+
+
+def _present(file: ModelFile) -> Outcome:
+    return Outcome(file.name, file.bytes, "present")
 
 
 def _are_arrays(found: Path, file: ModelFile) -> bool:
