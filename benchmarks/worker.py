@@ -1,0 +1,242 @@
+"""Memory of a worker whose jobs all hear a call: a real AgentServer, forkserver and job processes.
+
+No LiveKit server is needed: the jobs are fake ones, and their audio comes from a file. What is read
+is Linux's own account of each process, ``/proc/PID/smaps_rollup``:
+
+- unique memory (USS): pages that no other process maps. It is what one more job costs.
+- proportional memory (PSS): each page divided by the number of processes that map it. It adds up.
+- resident memory (RSS): each page in full, shared or not. It is what ``top`` shows.
+"""
+
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nearvoice import silero
+
+from . import startup, systems, vad
+
+NONE = "no VAD"
+"""A job without VAD: what all the others are compared with."""
+SYSTEMS = {
+    NONE: ("import livekit.agents", "None"),
+    **{name: startup.STEPS[name] for name in (systems.PEER, systems.NATIVE)},
+    **{
+        f"nearvoice {kernel}": (
+            "from livekit.plugins.nearvoice import silero",
+            f"silero.VAD.load(kernel={kernel!r})",
+        )
+        for kernel in silero.KERNELS
+    },
+}
+"""System -> (import, load), as its documentation has them."""
+
+BEFORE = "before"
+PHASES = {
+    BEFORE: "before load",
+    "loaded": "loaded",
+    "heard": "after a call",
+    "flushed": "after flush and another call",
+}
+"""Name of a phase in ``worker_agent`` -> in a result. At the end of each all jobs wait and are
+measured at once, but for the first: they are not started at once, so each measures itself."""
+LIMIT = 180.0
+"""Seconds within which all jobs must reach the next phase."""
+
+
+class Memory(NamedTuple):
+    """Memory of one process, in MiB."""
+
+    unique: float
+    proportional: float
+    resident: float
+
+
+def parse(rollup: str) -> Memory:
+    """Return what the text of a ``smaps_rollup`` says.
+
+    Raises:
+        ValueError: A field is missing: this is no ``smaps_rollup``.
+    """
+    kib = {
+        fields[0].rstrip(":"): int(fields[1])
+        for fields in map(str.split, rollup.splitlines())
+        if len(fields) == 3 and fields[2] == "kB"
+    }
+    try:
+        unique = kib["Private_Clean"] + kib["Private_Dirty"]
+        return Memory(unique / 1024, kib["Pss"] / 1024, kib["Rss"] / 1024)
+    except KeyError as error:
+        raise ValueError(f"no {error.args[0]} among the fields of smaps_rollup") from None
+
+
+class Worker(NamedTuple):
+    """The memory of a worker."""
+
+    jobs: dict[str, list[Memory]]
+    """Phase -> each job."""
+    forkserver: Memory
+    """In the last phase."""
+    total: float
+    """Proportional MiB of all processes in the last phase: worker, forkserver, jobs, the rest."""
+
+
+def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dict[str, Any]:
+    """Return the memory of a worker and its jobs; systems in turn, each in a new worker.
+
+    Args:
+        path: 16-bit WAV that every job hears.
+        rounds: Turns of each system.
+        jobs: Job processes at once.
+        seconds: Length of the call.
+
+    Raises:
+        RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".pcm") as call:
+        call.write(vad.recording(path, vad.RATE, seconds).tobytes())
+        call.flush()
+        measured: dict[str, list[Worker]] = {name: [] for name in SYSTEMS}
+        for turn in range(1, rounds + 1):
+            for name, steps in SYSTEMS.items():
+                measured[name].append(_run(steps, Path(call.name), jobs))
+                heard = _median(measured[name][-1].jobs["heard"])
+                print(f"round {turn} of {rounds}: {name}: {heard.unique:.1f} MiB", file=sys.stderr)
+    return {
+        "task": "worker-memory",
+        "what": f"MiB of one of {jobs} job processes of a worker, each hearing a call of "
+        f"{seconds:g} s (24 kHz, frames of 50 ms); and of the worker then",
+        "rounds": rounds,
+        "jobs": jobs,
+        "seconds": seconds,
+        "systems": rows(measured),
+    }
+
+
+# ---- from processes to rows -------------------------------------------------------------------
+
+
+def rows(measured: Mapping[str, list[Worker]]) -> dict[str, dict[str, Any]]:
+    """Return the figures of ``{system: [worker of each round]}``, a row for each phase.
+
+    Figures of jobs are medians over the jobs of a round, spread over the rounds.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for phase, words in PHASES.items():
+        nothing = [_median(worker.jobs[phase]) for worker in measured[NONE]]
+        for name, workers in measured.items():
+            job = [_median(worker.jobs[phase]) for worker in workers]
+            pairs = zip(job, nothing, strict=True)
+            found[f"{name}, {words}"] = {
+                "unique_mib": vad.spread([memory.unique for memory in job]),
+                "above_no_vad_mib": vad.spread([memory.unique - no.unique for memory, no in pairs]),
+                "proportional_mib": vad.spread([memory.proportional for memory in job]),
+                "resident_mib": vad.spread([memory.resident for memory in job]),
+            }
+    for name, workers in measured.items():
+        forkserver = [worker.forkserver for worker in workers]
+        found[f"{name}, forkserver"] = {
+            "proportional_mib": vad.spread([memory.proportional for memory in forkserver]),
+            "resident_mib": vad.spread([memory.resident for memory in forkserver]),
+        }
+        total = [worker.total for worker in workers]
+        found[f"{name}, whole worker"] = {"proportional_mib": vad.spread(total)}
+    return found
+
+
+def _median(memories: Iterable[Memory]) -> Memory:
+    return Memory(*(statistics.median(values) for values in zip(*memories, strict=True)))
+
+
+# ---- processes --------------------------------------------------------------------------------
+
+
+def _run(steps: tuple[str, str], call: Path, jobs: int) -> Worker:
+    """Run one worker from start to end; return its memory."""
+    with tempfile.TemporaryDirectory() as name, _worker(Path(name), jobs, *steps) as process:
+        folder = Path(name)
+        (folder / "call.pcm").symlink_to(call)
+        found = {}
+        for phase in PHASES:
+            reached = _reached(folder, phase, jobs, process)
+            if phase == BEFORE:
+                found[phase] = [parse(path.read_text()) for path in reached]
+                continue
+            pids = [int(path.suffix[1:]) for path in reached]
+            time.sleep(0.5)  # what the event loops had left to do is done
+            found[phase], forkserver, total = _read(process.pid, pids)
+            (folder / f"{phase}.measured").touch()
+        (folder / "over").touch()
+        process.wait(LIMIT)
+        return Worker(found, forkserver, total)
+
+
+@contextmanager
+def _worker(folder: Path, jobs: int, *steps: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a worker in a session of its own; nothing of it is left afterwards."""
+    command = [sys.executable, "-m", "benchmarks.worker_agent", str(folder), str(jobs), *steps]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, text=True, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _reached(folder: Path, phase: str, jobs: int, process: subprocess.Popen[str]) -> list[Path]:
+    """Wait until all jobs reached the end of a phase; return what they left, ``PHASE.PID``."""
+    deadline = time.monotonic() + LIMIT
+    while len(there := list(folder.glob(f"{phase}.*"))) < jobs:
+        late = time.monotonic() > deadline
+        if late or process.poll() is not None:
+            how = f"{len(there)} of {jobs} jobs in time" if late else "it ended before"
+            log = (folder / "log").read_text()[-8000:]
+            raise RuntimeError(f"the worker did not get to {phase!r}: {how}\n{log}")
+        time.sleep(0.05)
+    return there
+
+
+def _read(worker: int, jobs: list[int]) -> tuple[list[Memory], Memory, float]:
+    """Return the memory of jobs and of their forkserver, and the proportional MiB of all."""
+    parents = _parents()
+    processes = {pid: _memory(pid) for pid in descendants(worker, parents)}
+    (forkserver,) = {parents[pid] for pid in jobs}
+    total = sum(memory.proportional for memory in processes.values())
+    return [processes[pid] for pid in jobs], processes[forkserver], total
+
+
+def _memory(pid: int) -> Memory:
+    return parse(Path(f"/proc/{pid}/smaps_rollup").read_text())
+
+
+def _parents() -> dict[int, int]:
+    """Return the parent of every process."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state = path.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended
+        # the name in parentheses may hold anything, spaces and parentheses too
+        parents[int(path.parent.name)] = int(state.rpartition(")")[2].split()[1])
+    return parents
+
+
+def descendants(root: int, parents: Mapping[int, int]) -> list[int]:
+    """Return a process and all that descend from it, by process id."""
+    found = [root]
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
