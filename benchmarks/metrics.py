@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .data import FRAME_SECONDS, Labels, Segment
+from .data import FRAME_SECONDS, HOP, RATE, Labels, Segment
 
 Scores = npt.NDArray[np.floating]
 """Probabilities, or any scores that are higher where speech is likelier; floating[n]."""
@@ -140,11 +140,11 @@ def segments(labels: Labels, bridge: float = 0.0) -> list[Segment]:
     edges = np.flatnonzero(np.diff(labels.astype(np.int8), prepend=0, append=0))
     joined: list[tuple[int, int]] = []
     for start, end in edges.reshape(-1, 2).tolist():
-        if joined and (start - joined[-1][1]) * FRAME_SECONDS < bridge - 1e-9:
+        if joined and (start - joined[-1][1]) * HOP / RATE < bridge:
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((start, end))
-    return [Segment(start * FRAME_SECONDS, end * FRAME_SECONDS) for start, end in joined]
+    return [Segment(start * HOP / RATE, end * HOP / RATE) for start, end in joined]
 
 
 @dataclass

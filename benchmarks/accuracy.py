@@ -1,0 +1,346 @@
+"""How well each system tells speech from the rest: predict, then score, then report.
+
+Predictions are kept in a folder, one file for each system and set, under a name that changes with
+the data, the recipe and the version of the system: a run that was interrupted goes on where it
+stopped, and scores are made of nothing but these files and the labels.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import multiprocessing
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from nearvoice.audio import Samples
+from nearvoice.speech import SpeechOptions
+
+from . import data, metrics, peers
+from .data import Clip, Segment
+
+SNRS = (20, 10, 5, 0)
+"""dB of labelled speech above the noise."""
+SILENCE = 2.0
+"""Seconds of zeros after each clip of the events set, so that the last END can come."""
+
+
+class Recipe(NamedTuple):
+    """How a set to predict is made from a labelled one."""
+
+    name: str
+    source: str
+    """A key of :data:`benchmarks.data.SOURCES`."""
+    noise: str | None = None
+    snr: int = 0
+    events: bool = False
+    """Whether decisions are kept rather than probabilities."""
+
+
+TEN, AMI = Recipe("ten", "ten"), Recipe("ami", "ami")
+EVENTS = Recipe("ten events", "ten", events=True)
+MIXES = {
+    (noise, snr): Recipe(f"ten {noise} {snr} dB", "ten", noise, snr)
+    for noise in data.AMBIENCES
+    for snr in SNRS
+}
+RECIPES = (TEN, AMI, EVENTS, *MIXES.values())
+
+
+# ---- predict ----------------------------------------------------------------------------------
+
+
+class Task(NamedTuple):
+    """One set for the systems that have not heard it: what a process is given."""
+
+    folder: Path
+    recipe: Recipe
+    files: dict[str, Path]
+    """System -> file to write."""
+
+
+def predict(tasks: Sequence[Task], jobs: int = 1) -> None:
+    """Write the files of the tasks, in ``jobs`` processes; a bar on stderr says how far."""
+    console = Console(stderr=True)
+    for _ in track(_done(tasks, jobs), "predicting", len(tasks), console=console):
+        pass
+
+
+def _done(tasks: Sequence[Task], jobs: int) -> Iterator[None]:
+    if jobs == 1:
+        yield from map(run, tasks)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
+            yield from pool.map(run, tasks)
+
+
+def run(task: Task) -> None:
+    """Let the systems of a task hear its set, which is made once, and keep what they say."""
+    clips = make(task.recipe, task.folder)
+    for name, path in task.files.items():
+        system = load(name)
+        if isinstance(system, str):
+            raise RuntimeError(f"{name} loaded once and not again: {system}")
+        ask = system.decisions if task.recipe.events else system.probabilities
+        said = {clip.name: np.array(ask(clip.samples)) for clip in clips}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        with part.open("wb") as file:
+            np.savez(file, **said)  # type: ignore[arg-type]
+        part.replace(path)
+
+
+def make(recipe: Recipe, folder: Path) -> list[Clip]:
+    """Return the clips that a recipe makes of the sets in the data folder."""
+    clips = labelled(recipe.source, folder)
+    if recipe.events:
+        return [replace(clip, samples=_then_silence(clip.samples)) for clip in clips]
+    if recipe.noise is None:
+        return clips
+    noise = _noises()[recipe.noise]
+    return [data.mix(clip, noise, recipe.snr, seed) for seed, clip in enumerate(clips)]
+
+
+def _then_silence(samples: Samples) -> Samples:
+    return np.concatenate((samples, data.digital_silence(SILENCE)))
+
+
+@functools.cache
+def labelled(source: str, folder: Path) -> list[Clip]:
+    """Return a labelled set.
+
+    Raises:
+        MissingDataError: It is not in the folder.
+    """
+    return data.ten(folder) if source == "ten" else data.ami(folder)
+
+
+_noises = functools.cache(data.noises)
+
+
+@functools.cache
+def load(name: str) -> peers.System | str:
+    """Return a system, loaded once in a process, or why it cannot be had here."""
+    try:
+        return peers.SYSTEMS[name]()
+    except (ImportError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+# ---- score ------------------------------------------------------------------------------------
+
+
+def figures(labels: data.Labels, scores: metrics.Scores) -> dict[str, float]:
+    """Return what is said of the frames of a set, all clips in a row."""
+    at_half = metrics.at_threshold(labels, scores)
+    best, threshold = metrics.best_f1(labels, scores)
+    found = {
+        "auc": metrics.roc_auc(labels, scores),
+        "ap": metrics.average_precision(labels, scores),
+        "f1": at_half.f1,
+        "precision": at_half.precision,
+        "recall": at_half.recall,
+        "fpr": at_half.false_positive_rate,
+        "best_f1": best,
+        "best_threshold": threshold,
+    }
+    return {name: round(value, 4) for name, value in found.items()}
+
+
+def mean(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure."""
+    listed = list(rows)
+    return {name: round(float(np.mean([row[name] for row in listed])), 4) for name in listed[0]}
+
+
+def score(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dict[str, Any]:
+    """Return the figures of one system, from the files of its predictions and the labels."""
+    rows = {
+        recipe: _frames(path, window_seconds, labelled(recipe.source, folder))
+        for recipe, path in files.items()
+        if not recipe.events
+    }
+    noisy = {
+        f"ten {snr} dB": mean(rows[MIXES[noise, snr]] for noise in data.AMBIENCES) for snr in SNRS
+    }
+    return {
+        "ten": rows[TEN],
+        **noisy,
+        "ten 0 dB by noise": {noise: rows[MIXES[noise, 0]] for noise in data.AMBIENCES},
+        **({"ami": rows[AMI]} if AMI in rows else {}),
+        "ten events": _events(files[EVENTS], labelled("ten", folder)),
+    }
+
+
+def _frames(path: Path, window_seconds: float, clips: Sequence[Clip]) -> dict[str, float]:
+    with np.load(path) as said:
+        scores = [
+            metrics.to_grid(said[clip.name], window_seconds, len(clip.labels)) for clip in clips
+        ]
+    return figures(np.concatenate([clip.labels for clip in clips]), np.concatenate(scores))
+
+
+def _events(path: Path, clips: Sequence[Clip]) -> dict[str, float | None]:
+    total = metrics.Events()
+    min_silence = SpeechOptions().min_silence_duration
+    with np.load(path) as said:
+        for clip in clips:
+            decided = [Segment(*pair) for pair in said[clip.name].reshape(-1, 2).tolist()]
+            total += metrics.events(clip.labels, decided, min_silence)
+    return total.summary()
+
+
+# ---- report -----------------------------------------------------------------------------------
+
+WHAT = (
+    "speech probabilities of 10 ms frames against labels, no lag compensated, at 16 kHz; "
+    "'ten N dB' is the mean over six noises mixed N dB below labelled speech; events with the "
+    "defaults of livekit-plugins-silero (0.55 s of silence), labelled pauses below that bridged"
+)
+
+
+def accuracy(folder: Path, out: Path = Path("out/accuracy"), jobs: int = 1) -> dict[str, Any]:
+    """Return the figures of every system, predicting what is not in ``out`` yet.
+
+    Args:
+        folder: The data folder, see :data:`benchmarks.data.SOURCES`; without its "ami" set the
+            figures of that are left out.
+        out: Where predictions are kept.
+        jobs: Processes that predict.
+
+    Raises:
+        MissingDataError: The "ten" set is not in the data folder.
+    """
+    datasets = _datasets(folder)
+    recipes = [recipe for recipe in RECIPES if "missing" not in datasets[recipe.source]]
+    loaded = {name: load(name) for name in peers.SYSTEMS}
+    root = out / _key(datasets)
+    files = {
+        name: _files(root / _slug(f"{name} {system.version}"), recipes)
+        for name, system in loaded.items()
+        if isinstance(system, peers.System)
+    }
+    predict(_tasks(folder, recipes, files), jobs)
+    return {
+        "task": "vad",
+        "what": WHAT,
+        "datasets": datasets,
+        "systems": {
+            name: {"missing": system}
+            if isinstance(system, str)
+            else {
+                "version": system.version,
+                "window_ms": round(system.window_seconds * 1e3, 3),
+                **score(files[name], system.window_seconds, folder),
+            }
+            for name, system in loaded.items()
+        },
+    }
+
+
+def _files(folder: Path, recipes: Iterable[Recipe]) -> dict[Recipe, Path]:
+    return {recipe: folder / f"{recipe.name}.npz" for recipe in recipes}
+
+
+def _tasks(
+    folder: Path, recipes: Iterable[Recipe], files: dict[str, dict[Recipe, Path]]
+) -> list[Task]:
+    """Return what is still to be predicted."""
+    wanted = (
+        Task(folder, recipe, {name: paths[recipe] for name, paths in files.items()})
+        for recipe in recipes
+    )
+    missing = (
+        task._replace(files={name: path for name, path in task.files.items() if not path.exists()})
+        for task in wanted
+    )
+    return [task for task in missing if task.files]
+
+
+def _datasets(folder: Path) -> dict[str, dict[str, Any]]:
+    """Say which sounds the figures are made with."""
+    described: dict[str, dict[str, Any]] = {"ten": _describe("ten", folder)}
+    try:
+        described["ami"] = _describe("ami", folder)
+    except data.MissingDataError as error:
+        described["ami"] = {"missing": str(error)}
+    noise = {"source": "livekit-agents, resources/*.ogg", "sha256": data.digest(data.noise_files())}
+    return {**described, "noises": noise}
+
+
+def _describe(name: str, folder: Path) -> dict[str, Any]:
+    clips = labelled(name, folder)
+    return {
+        "source": data.SOURCES[name].url,
+        "sha256": data.digest(data.dataset_files(folder, name)),
+        "clips": len(clips),
+        "seconds": round(sum(len(clip.samples) for clip in clips) / data.RATE, 1),
+        "speech": round(float(np.concatenate([clip.labels for clip in clips]).mean()), 4),
+    }
+
+
+def _key(datasets: dict[str, dict[str, Any]]) -> str:
+    """Return a name that changes with the sounds, and with the code that makes and asks."""
+    state = hashlib.sha256(json.dumps(datasets, sort_keys=True).encode())
+    for module in (data, peers):
+        state.update(Path(str(module.__file__)).read_bytes())
+    return state.hexdigest()[:12]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w.+=-]+", "-", text)
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return the result as two tables of text, one line a system."""
+    frames = [_FRAMES_HEAD]
+    events = [_EVENTS_HEAD]
+    for name, row in result["systems"].items():
+        if "missing" in row:
+            frames.append(f"{name:24s}{row['missing']}")
+            continue
+        clean, meeting, said = row["ten"], row.get("ami"), row["ten events"]
+        frames.append(
+            f"{name:24s}"
+            f"{clean['auc']:7.4f}{clean['ap']:7.4f}{clean['f1']:7.4f}{clean['fpr']:6.3f}"
+            f"{clean['best_f1']:7.4f} @{clean['best_threshold']:5.3f}  "
+            + "".join(f"{row[f'ten {snr} dB']['auc']:6.3f}" for snr in SNRS)
+            + "  "
+            + "".join(f"{row[f'ten {snr} dB']['f1']:6.3f}" for snr in SNRS)
+            + (f"  {meeting['auc']:7.4f}{meeting['f1']:7.4f}" if meeting else "")
+        )
+        events.append(
+            f"{name:24s}"
+            + "".join(
+                f"{said[figure]:8d}"
+                for figure in ("segments", "missed", "false", "splits", "merged")
+            )
+            + "".join(
+                f"{'-' if (ms := said[f'{edge}_ms_{which}']) is None else round(ms):>8}"
+                for edge in ("start", "end")
+                for which in ("median", "p90")
+            )
+        )
+    return "\n".join((*frames, "", *events))
+
+
+_FRAMES_HEAD = (
+    f"{'':24s}{'AUC':>7s}{'AP':>7s}{'F1':>7s}{'FPR':>6s}{'best F1 @thr':>14s}   AUC "
+    + "".join(f"{snr:>3d} dB" for snr in SNRS)
+    + "   F1 "
+    + "".join(f"{snr:>3d} dB" for snr in SNRS)
+    + "   AMI AUC  F1"
+)
+_EVENTS_HEAD = (
+    f"{'':24s}  labels  missed   false  splits  merged   start     p90     end     p90 ms"
+)
