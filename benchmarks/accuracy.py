@@ -134,27 +134,11 @@ def load(name: str) -> peers.System | str:
     try:
         return peers.SYSTEMS[name]()
     except (ImportError, OSError) as error:
-        return f"{type(error).__name__}: {error}"
+        remedy = peers.REMEDIES.get(name)
+        return f"{type(error).__name__}: {error}" + (f"; {remedy}" if remedy else "")
 
 
 # ---- score ------------------------------------------------------------------------------------
-
-
-def figures(labels: data.Labels, scores: metrics.Scores) -> dict[str, float]:
-    """Return what is said of the frames of a set, all clips in a row."""
-    at_half = metrics.at_threshold(labels, scores)
-    best, threshold = metrics.best_f1(labels, scores)
-    found = {
-        "auc": metrics.roc_auc(labels, scores),
-        "ap": metrics.average_precision(labels, scores),
-        "f1": at_half.f1,
-        "precision": at_half.precision,
-        "recall": at_half.recall,
-        "fpr": at_half.false_positive_rate,
-        "best_f1": best,
-        "best_threshold": threshold,
-    }
-    return {name: round(value, 4) for name, value in found.items()}
 
 
 def mean(rows: Iterable[dict[str, float]]) -> dict[str, float]:
@@ -187,7 +171,7 @@ def _frames(path: Path, window_seconds: float, clips: Sequence[Clip]) -> dict[st
         scores = [
             metrics.to_grid(said[clip.name], window_seconds, len(clip.labels)) for clip in clips
         ]
-    return figures(np.concatenate([clip.labels for clip in clips]), np.concatenate(scores))
+    return metrics.figures(np.concatenate([clip.labels for clip in clips]), np.concatenate(scores))
 
 
 def _events(path: Path, clips: Sequence[Clip]) -> dict[str, float | None]:
@@ -301,46 +285,34 @@ def _slug(text: str) -> str:
     return re.sub(r"[^\w.+=-]+", "-", text)
 
 
+_FRAMES = {
+    **{name: ("ten", name.lower()) for name in ("AUC", "AP", "F1", "recall", "FPR")},
+    "best F1": ("ten", "best_f1"),
+    "at": ("ten", "best_threshold"),
+    **{f"AUC {snr}": (f"ten {snr} dB", "auc") for snr in SNRS},
+    **{f"F1 {snr}": (f"ten {snr} dB", "f1") for snr in SNRS},
+    "AUC ami": ("ami", "auc"),
+    "F1 ami": ("ami", "f1"),
+}
+_EVENTS = {
+    **{name: ("ten events", name) for name in ("segments", "missed", "false", "splits", "merged")},
+    **{
+        f"{edge} {which[:3]}": ("ten events", f"{edge}_ms_{which}")
+        for edge in ("start", "end")
+        for which in ("median", "p90")
+    },
+}
+"""Heading of a column -> where in a system's row its figure is."""
+
+
 def report(result: dict[str, Any]) -> str:
-    """Return the result as two tables of text, one line a system."""
-    frames = [_FRAMES_HEAD]
-    events = [_EVENTS_HEAD]
+    """Return two tables of text, frames and events, with a line for each system."""
+    return "\n".join((*_table(result, _FRAMES), "", *_table(result, _EVENTS)))
+
+
+def _table(result: dict[str, Any], columns: dict[str, tuple[str, str]]) -> Iterator[str]:
+    yield f"{'':24s}" + "".join(f"{heading:>10s}" for heading in columns)
     for name, row in result["systems"].items():
-        if "missing" in row:
-            frames.append(f"{name:24s}{row['missing']}")
-            continue
-        clean, meeting, said = row["ten"], row.get("ami"), row["ten events"]
-        frames.append(
-            f"{name:24s}"
-            f"{clean['auc']:7.4f}{clean['ap']:7.4f}{clean['f1']:7.4f}{clean['fpr']:6.3f}"
-            f"{clean['best_f1']:7.4f} @{clean['best_threshold']:5.3f}  "
-            + "".join(f"{row[f'ten {snr} dB']['auc']:6.3f}" for snr in SNRS)
-            + "  "
-            + "".join(f"{row[f'ten {snr} dB']['f1']:6.3f}" for snr in SNRS)
-            + (f"  {meeting['auc']:7.4f}{meeting['f1']:7.4f}" if meeting else "")
-        )
-        events.append(
-            f"{name:24s}"
-            + "".join(
-                f"{said[figure]:8d}"
-                for figure in ("segments", "missed", "false", "splits", "merged")
-            )
-            + "".join(
-                f"{'-' if (ms := said[f'{edge}_ms_{which}']) is None else round(ms):>8}"
-                for edge in ("start", "end")
-                for which in ("median", "p90")
-            )
-        )
-    return "\n".join((*frames, "", *events))
-
-
-_FRAMES_HEAD = (
-    f"{'':24s}{'AUC':>7s}{'AP':>7s}{'F1':>7s}{'FPR':>6s}{'best F1 @thr':>14s}   AUC "
-    + "".join(f"{snr:>3d} dB" for snr in SNRS)
-    + "   F1 "
-    + "".join(f"{snr:>3d} dB" for snr in SNRS)
-    + "   AMI AUC  F1"
-)
-_EVENTS_HEAD = (
-    f"{'':24s}  labels  missed   false  splits  merged   start     p90     end     p90 ms"
-)
+        figures = (row.get(part, {}).get(figure) for part, figure in columns.values())
+        cells = "".join(f"{'-' if value is None else f'{value:g}':>10s}" for value in figures)
+        yield f"{name:24s}" + (f"  {row['missing']}" if "missing" in row else cells)

