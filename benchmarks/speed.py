@@ -12,6 +12,7 @@ import itertools
 import statistics
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,7 +105,9 @@ def _pipecat() -> Network:
     from loguru import logger
 
     logger.disable("pipecat")
-    from pipecat.audio.vad.silero import SileroVADAnalyzer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what Python will remove one day
+        from pipecat.audio.vad.silero import SileroVADAnalyzer
 
     analyzer = SileroVADAnalyzer(sample_rate=16_000)
     analyzer.set_sample_rate(16_000)
@@ -170,8 +173,8 @@ MODES: dict[str, tuple[Callable[[], object], int]] = {
 def window(path: Path, rounds: int) -> dict[str, Any]:
     """Return microseconds of a window through each network, and each mode: blocks in turn.
 
-    All in one process, one thread, A B C A B C. Each network gets the samples in the type that it
-    takes. Ratios are those of the time for a second of audio, as windows differ.
+    All in one process, A B C A B C. Each network gets the samples in the type that it takes. Ratios
+    are those of the time for a second of audio, as windows differ.
     """
     networks, missing = load(NETWORKS)
     sound = recording(path, 16_000, 30.0)
