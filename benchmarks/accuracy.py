@@ -214,7 +214,8 @@ def accuracy(folder: Path, out: Path = Path("out/accuracy"), jobs: int = 1) -> d
         for name, system in loaded.items()
         if isinstance(system, peers.System)
     }
-    predict(_tasks(folder, recipes, files), jobs)
+    if tasks := _tasks(folder, recipes, files):
+        predict(tasks, jobs)
     return {
         "task": "vad",
         "what": WHAT,
