@@ -163,8 +163,8 @@ def test_speech_after_a_minute_of_noise_is_heard_as_without_it(rate: int) -> Non
     both = np.concatenate((prelude, speech))
     drifted = listen(model, both, guarded=False)[windows:] >= 0.5
     kept = listen(model, both, guarded=True)[windows:] >= 0.5
-    assert drifted.sum() < 0.95 * alone.sum()
-    assert kept.sum() > 0.985 * alone.sum()
+    assert drifted.sum() < alone.sum() - 15
+    assert abs(kept.sum() - alone.sum()) <= 4
     assert np.argmax(kept) - np.argmax(alone) <= 1
 
 
