@@ -7,7 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from nearvoice.doctor import cpuinfo
+from nearvoice.cpu import processor
 
 PACKAGES = (
     "livekit-agents",
@@ -15,6 +15,7 @@ PACKAGES = (
     "livekit-local-inference",
     "livekit-plugins-silero",
     "livekit-plugins-nearvoice",
+    "numba",
     "numpy",
     "onnxruntime",
     "soxr",
@@ -25,10 +26,10 @@ FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd"
 
 def describe() -> dict[str, object]:
     """Return the machine and the moment, ready for JSON."""
-    model, flags = cpuinfo()
+    cpu = processor()
     return {
-        "cpu": model or platform.processor() or platform.machine(),
-        "flags": [flag for flag in FLAGS if flag in flags],
+        "cpu": cpu.model or platform.processor() or platform.machine(),
+        "flags": [flag for flag in FLAGS if flag in cpu.flags],
         "cores": os.cpu_count(),
         "load": round(os.getloadavg()[0], 2),
         "system": platform.platform(),

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .audio import Framer, Resampler
+    from .audio import Framer
+    from .resample import Resampler
     from .silero import SileroState, SileroVAD
     from .speech import SpeechDetector, SpeechOptions
 
@@ -24,7 +25,7 @@ __all__ = [
 
 _MODULES = {
     "Framer": "audio",
-    "Resampler": "audio",
+    "Resampler": "resample",
     "SileroState": "silero",
     "SileroVAD": "silero",
     "SpeechDetector": "speech",

@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nearvoice {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    download = commands.add_parser("download-files", help="fetch the model files that are missing")
+    download = commands.add_parser(
+        "download-files", help="fetch the model files that are missing, compile the kernels"
+    )
     download.add_argument("names", nargs="*", metavar="FILE", help="these only (default: all)")
     download.add_argument(
         "--to",
@@ -55,10 +57,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _download_files(options: argparse.Namespace) -> int:
     from . import files
+    from .prepare import prepare
     from .progress import Lines
 
     with Lines() as report:
-        files.download(options.names or None, to=options.to, report=report)
+        prepare(options.names or None, to=options.to, report=report)
     if options.to is None:
         print(f"the model files are in {files.cache_dir()}")
     else:

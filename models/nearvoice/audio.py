@@ -1,4 +1,4 @@
-"""Sound before any network: PCM to float32, rate to rate, chunks of any size to exact windows.
+"""Sound before any network: PCM to float32, chunks of any size to exact windows.
 
 Everything here gives the same samples however the input is cut, bit for bit.
 """
@@ -42,45 +42,6 @@ def downmix(pcm: PCM, channels: int) -> PCM:
         raise ValueError(f"{len(pcm)} samples cannot be interleaved in {channels} channels")
     mean: Samples = pcm.reshape(-1, channels).mean(axis=1, dtype=np.float32)
     return np.rint(mean).astype(np.int16)
-
-
-class Resampler:
-    """Mono float32 stream from ``source`` Hz to ``target`` Hz; equal rates pass through untouched.
-
-    Cubic interpolation (libsoxr's "QQ" recipe, which is what LiveKit's own VADs use): next to no
-    delay, at the price of aliasing, to which speech probabilities proved insensitive. In float32
-    because the int16 path of libsoxr dithers, and then no two runs agree.
-
-    Raises:
-        ValueError: A rate is not positive.
-    """
-
-    def __init__(self, source: int, target: int) -> None:
-        if source <= 0 or target <= 0:
-            raise ValueError(f"sample rates must be positive, got {source} and {target} Hz")
-        self.source = source
-        self.target = target
-        self._stream = (
-            None
-            if source == target
-            else soxr.ResampleStream(source, target, 1, dtype="float32", quality="QQ")
-        )
-
-    @property
-    def delay(self) -> float:
-        """Longest stretch of input, in seconds, that has been pushed and not come out yet.
-
-        Three input samples for the interpolation, and the fraction of an output sample that is
-        not due yet.
-        """
-        return 0.0 if self._stream is None else 3 / self.source + 1 / self.target
-
-    def push(self, samples: Samples) -> Samples:
-        """Take float32[n], return the float32[m] that are ready, possibly none."""
-        if self._stream is None:
-            return samples
-        resampled: Samples = self._stream.resample_chunk(samples)
-        return resampled
 
 
 def resample(pcm: PCM, source: int, target: int) -> PCM:

@@ -19,12 +19,12 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from . import __version__, files
+from .cpu import processor
 
 _DISTRIBUTION = "livekit-plugins-nearvoice"
 _PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
 _FEATURES = ("avx2", "fma", "avx512f", "neon")
 _USES = {"agent": "", "demo": "  (for the demo only)", "request": "  (optional)"}
-_CPUINFO = Path("/proc/cpuinfo")
 
 Facts = dict[str, str]
 
@@ -91,7 +91,8 @@ def _requirements() -> dict[str, SpecifierSet]:
 
 
 def _cpu() -> Facts:
-    model, flags = cpuinfo()
+    cpu = processor()
+    model, flags = cpu.model, cpu.flags
     if platform.machine().lower() in ("arm64", "aarch64"):
         flags = flags | {"neon"}
     known = [f"{feature} {'yes' if feature in flags else 'no'}" for feature in _FEATURES]
@@ -101,23 +102,6 @@ def _cpu() -> Facts:
         "features": ", ".join(known) if flags else "unknown on this system",
         "cores": f"{usable} of {os.cpu_count()} usable",
     }
-
-
-def cpuinfo() -> tuple[str, set[str]]:
-    """Return model and feature flags of the processor; empty where there is no /proc/cpuinfo."""
-    return _cpuinfo(_CPUINFO.read_text("utf-8", "replace") if _CPUINFO.exists() else "")
-
-
-def _cpuinfo(text: str) -> tuple[str, set[str]]:
-    """Return the model and the feature flags that /proc/cpuinfo tells of its first processor."""
-    fields: Facts = {}
-    for line in text.splitlines():
-        key, _, value = line.partition(":")
-        fields.setdefault(key.strip().lower(), value.strip())
-    flags = set(f"{fields.get('flags', '')} {fields.get('features', '')}".lower().split())
-    if flags & {"asimd", "neon"}:
-        flags.add("neon")
-    return fields.get("model name", ""), flags
 
 
 def _cache() -> Facts:

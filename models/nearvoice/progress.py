@@ -58,11 +58,11 @@ class Lines:
     def end(self, outcome: Outcome) -> None:
         """Write the line of a file."""
         self._clear()
-        self._say(line(outcome), "red" if outcome.error else None)
+        self.say(line(outcome), "red" if outcome.error else None)
 
     def wait(self, folder: Path) -> None:
         """Say that another process holds ``folder``."""
-        self._say(f"another process is downloading into {folder}; waiting for it", None)
+        self.say(f"another process is downloading into {folder}; waiting for it")
 
     def _clear(self) -> None:
         if self._task is not None:
@@ -70,7 +70,8 @@ class Lines:
             self._bar.refresh()  # or the next line brings the old bar back
             self._task = None
 
-    def _say(self, text: str, style: str | None) -> None:
+    def say(self, text: str, style: str | None = None) -> None:
+        """Write a line of its own."""
         # Soft wrap: a log keeps one line a file, however long a path is.
         self._console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 

@@ -17,21 +17,22 @@ class NearvoicePlugin(Plugin):
     """What ``python -m livekit.agents download-files`` finds and calls."""
 
     def __init__(self) -> None:
-        # The package name is also what LiveKit's forkserver preloads: it must be importable.
-        super().__init__(__name__, __version__, __name__, logging.getLogger(__name__))
+        # LiveKit's forkserver imports the package it is told here before it forks job processes.
+        preload = f"{__name__}.preload"
+        super().__init__(__name__, __version__, preload, logging.getLogger(__name__))
 
     def download_files(self) -> None:
-        """Fetch every model file of the manifest that the cache lacks.
+        """Fetch every model file of the manifest that the cache lacks, and compile the kernels.
 
         Raises:
             nearvoice.files.DownloadError: A file could not be fetched from any of its sources.
         """
-        from nearvoice import files
+        from nearvoice.prepare import prepare
         from nearvoice.progress import Lines
 
         # Its lines go where LiveKit's own go, and are seen whatever the log level is.
         with Lines(stderr=True) as report:
-            files.download(report=report)
+            prepare(report=report)
 
 
 Plugin.register_plugin(NearvoicePlugin())

@@ -20,7 +20,8 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given, log_exceptions
 from livekit.agents.vad import VADEvent, VADEventType
 
-from nearvoice.audio import PCM, Framer, Resampler, Samples, downmix, to_float32
+from nearvoice.audio import PCM, Framer, Samples, downmix, to_float32
+from nearvoice.resample import Resampler
 from nearvoice.segment import SegmentBuffer
 from nearvoice.silero import SileroVAD
 from nearvoice.speech import Boundary, Change, SpeechDetector, SpeechOptions, Step

@@ -1,0 +1,85 @@
+"""Are compiled kernels right? Each against its numpy twin, without any weights file."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+
+from ..resample import filtered, polyphase
+from ..silero_network import Weights, numpy_network
+from . import fused
+from .image import Image
+from .layout import F32, HIDDEN, NARROW, hann
+
+TOLERANCE = 1e-5
+
+
+class WrongKernelError(ArithmeticError):
+    """A compiled kernel does not compute what its twin does."""
+
+
+def check(kernels: Image) -> None:
+    """Run every kernel of an image.
+
+    Raises:
+        WrongKernelError: One differs from its twin by more than 1e-5.
+    """
+    for n in (256, 128):
+        _check_network(kernels, n)
+    _check_polyphase(kernels)
+
+
+def _check_network(kernels: Image, n: int) -> None:
+    rng = np.random.default_rng(n)
+    weights = random_weights(n, rng)
+    twin, compiled = numpy_network(weights), fused.network(weights, kernels)
+    memory = other = (ctypes.c_float * (2 * HIDDEN + n // 4))()
+    for i in range(20):
+        window = (rng.standard_normal(2 * n) * 0.1 * (i % 3)).astype(np.float32)
+        expected, memory = twin(window, memory)
+        got, other = compiled(window, other)
+        _compare("silero", np.array([got, *other]), np.array([expected, *memory]))
+
+
+def random_weights(n: int, rng: np.random.Generator) -> Weights:
+    """Return random weights of a network with Fourier transforms of ``n``, exact in float16."""
+
+    def halves(*shape: int) -> F32:
+        scale = 1.5 / np.sqrt(shape[0])
+        values: F32 = (rng.standard_normal(shape) * scale).astype(np.float16).astype(np.float32)
+        return values
+
+    angles = 2 * np.pi * np.outer(np.arange(n), np.arange(n // 2 + 1)) / n
+    basis = np.stack((np.cos(angles), np.sin(angles)), axis=2) * hann(n)[:, None, None]
+    shapes = (
+        (3 * (n // 2 + 1), HIDDEN),
+        (3 * HIDDEN, NARROW),
+        (2 * NARROW, NARROW),
+        (NARROW, HIDDEN),
+    )
+    return Weights(
+        basis.reshape(n, n + 2).astype(np.float32),
+        tuple((halves(*shape), halves(shape[1])) for shape in shapes),
+        np.ascontiguousarray(halves(2 * HIDDEN, 4 * HIDDEN).T),
+        halves(4 * HIDDEN),
+        halves(HIDDEN),
+        0.25,
+    )
+
+
+def _check_polyphase(kernels: Image) -> None:
+    compiled = fused.polyphase(kernels)
+    x = np.random.default_rng(0).standard_normal(2_000).astype(np.float32)
+    for rates in ((24_000, 16_000), (48_000, 16_000), (8_000, 16_000), (44_100, 16_000)):
+        design = polyphase(*rates)
+        if design is None:
+            raise WrongKernelError(f"no filter for {rates}")
+        got, expected = (run(x, design, design.middle, 500) for run in (compiled, filtered))
+        _compare("polyphase", got, expected)
+
+
+def _compare(kernel: str, got: F32, expected: F32) -> None:
+    difference = float(np.abs(got - expected).max())
+    if not difference <= TOLERANCE:  # NaN is wrong too
+        raise WrongKernelError(f"{kernel} differs from its numpy twin by {difference:.2g}")

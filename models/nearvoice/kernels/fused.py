@@ -1,0 +1,104 @@
+"""The compiled kernels as functions on numpy arrays."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ..resample import Filter, Polyphase
+
+from ..silero_network import Memory, Network, UnknownNetworkError, Weights
+from . import image
+from .layout import F32, HIDDEN, TILES, Halves, Layout, blocks, folded_fourier, hann
+
+_POINTER = ctypes.c_void_p
+_SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
+_POLYPHASE = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 3, *[ctypes.c_int64] * 5)
+
+
+def network(weights: Weights, kernels: image.Image) -> Network:
+    """Return the compiled network with these weights; it may be called from any thread.
+
+    Raises:
+        UnknownNetworkError: Its first layer is not a Fourier transform with a Hann window.
+    """
+    layout = Layout(weights.fourier.shape[0], TILES[kernels.level])
+    floats, halves = pack(weights, layout)
+    call = _SILERO(kernels.functions[f"silero_{16_000 * layout.n // 256}"])
+    w, h = floats.ctypes.data, halves.ctypes.data
+    memory_of = ctypes.c_float * (2 * HIDDEN + layout.n // 4)
+    address = ctypes.addressof
+    first: Any = ctypes.c_char.from_buffer
+
+    def run(window: F32, memory: Memory) -> tuple[float, Memory]:
+        new = memory_of()
+        if not window.flags.carray:
+            window = np.array(window)
+        # a fifth of the time of window.ctypes.data
+        logit = call(address(first(window)), memory, new, w, h)
+        return 0.5 * math.tanh(0.5 * logit) + 0.5, new
+
+    run.__dict__["weights"] = floats, halves, kernels  # what the addresses point into
+    return run
+
+
+def polyphase(kernels: image.Image) -> Filter:
+    """Return the compiled twin of :func:`nearvoice.resample.filtered`."""
+    call = _POLYPHASE(kernels.functions["polyphase"])
+
+    def run(x: F32, design: Polyphase, phase: int, count: int) -> F32:
+        taps = design.taps
+        y = np.empty(count, np.float32)
+        if count:
+            pointers = x.ctypes.data, taps.ctypes.data, y.ctypes.data
+            call(*pointers, taps.shape[1], design.up, design.down, phase, count)
+        return y
+
+    run.__dict__["kernels"] = kernels
+    return run
+
+
+def pack(weights: Weights, layout: Layout) -> tuple[F32, Halves]:
+    """Return the weights in the order of ``layout``: float32, and the bits of float16.
+
+    Raises:
+        UnknownNetworkError: The first layer is not a Fourier transform with a Hann window.
+    """
+    _check_basis(weights.fourier)
+    tiles = layout.tiles
+    (first, b1), (second, b2), (third, b3), (fourth, b4) = weights.convolutions
+    fourier = [blocks(part, layout.fourier_width) for part in folded_fourier(layout.n)]
+    biases = (b1, b2, b3, b4, weights.lstm_bias, weights.output, [weights.output_bias])
+    floats = np.concatenate([hann(layout.n), np.zeros(layout.quarter), *fourier, *biases])
+    matrices = (
+        *((tap, tiles.width) for tap in np.split(first, 3)),
+        (second, tiles.pair_width),
+        (third, layout.narrow_single),
+        (fourth, tiles.single),
+        (weights.lstm.T, tiles.single),
+    )
+    halves = np.concatenate([blocks(matrix, width) for matrix, width in matrices])
+    return _aligned(floats.astype(np.float32)), _aligned(halves.astype(np.float16).view(np.uint16))
+
+
+def _check_basis(basis: F32) -> None:
+    n = len(basis)
+    angles = 2 * np.pi * np.outer(np.arange(n), np.arange(n // 2 + 1)) / n
+    exact = np.stack((np.cos(angles), -np.sin(angles)), axis=2) * hann(n)[:, None, None]
+    # the sign of the sines does not matter: magnitudes follow
+    if np.abs(np.abs(basis) - np.abs(exact.reshape(n, -1))).max() > 1e-6:
+        raise UnknownNetworkError("the first layer is no Fourier transform with a Hann window")
+
+
+def _aligned(values: npt.NDArray) -> npt.NDArray:  # type: ignore[type-arg]
+    """Return a copy that begins at a multiple of 64 bytes, a line of the processor's cache."""
+    room = np.empty(values.nbytes + 64, np.uint8)
+    start = -room.ctypes.data % 64
+    copy = room[start : start + values.nbytes].view(values.dtype)
+    copy[:] = values
+    return copy

@@ -1,0 +1,185 @@
+"""Images of compiled kernels: which this processor can run, where they are, mapped into memory.
+
+An image is one file for one level of the instruction set: a line of JSON, padding to a page, and
+machine code. It is mapped as it is, so all processes share one copy. Code is as much trusted as the
+Python files beside this one, and no more: the image must belong to their owner, to root or to this
+user, nobody else may be able to write to it, and its hash must be right.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import mmap
+import os
+import platform
+import stat
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import files
+from ..cpu import processor
+
+PAGE = 4096
+_V3 = frozenset(["avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
+_V4 = _V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
+"""Flags of /proc/cpuinfo of two levels of the x86-64 psABI."""
+_HALVED = {("AuthenticAMD", "25")}
+"""Vendor and family of processors that run AVX-512 in halves (Zen 4): there the wider registers
+measured slower than more registers of 256 bits."""
+
+
+class ImageError(OSError):
+    """No kernels can be mapped; the message says why, and what to do if something can be done."""
+
+
+class Image(NamedTuple):
+    """Kernels in memory, for as long as this value is kept."""
+
+    level: str
+    path: Path
+    functions: Mapping[str, int]
+    """Name of the kernel -> address."""
+    memory: mmap.mmap
+
+
+def levels() -> list[str]:
+    """Return the levels that kernels exist for and this processor can run, best first.
+
+    They are ``x86-64-v4`` (AVX-512), ``x86-64-v4-256`` (AVX-512 with registers of 256 bits) and
+    ``x86-64-v3`` (AVX2). Empty where images cannot be mapped at all: on other systems than Linux,
+    and on other processors.
+    """
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        return []
+    cpu = processor()
+    wide = "x86-64-v4-256" if (cpu.vendor, cpu.family) in _HALVED else "x86-64-v4"
+    return [level for level, needed in ((wide, _V4), ("x86-64-v3", _V3)) if needed <= cpu.flags]
+
+
+@functools.cache
+def sources() -> str:
+    """Return the hash of the files that kernels are made from; an image of another is not used."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def folder() -> Path:
+    """Return where the images are, in the cache."""
+    return files.cache_dir() / "kernels"
+
+
+def path(level: str) -> Path:
+    """Return where the image of a level is, or would be."""
+    return folder() / f"{level}-{sources()[:12]}.image"
+
+
+def find() -> Image:
+    """Map the best image that there is; the same one for all who ask.
+
+    Raises:
+        ImageError: There is none, or it cannot be trusted or mapped.
+    """
+    if (reason := unsupported()) is not None:
+        raise ImageError(reason)
+    for level in levels():
+        if path(level).exists():
+            return _mapped(path(level))
+    raise ImageError(f"no compiled kernels in {folder()}: run `{files.COMMAND}`")
+
+
+def exists() -> bool:
+    """Return whether there is an image for this processor, good or not."""
+    return any(path(level).exists() for level in levels())
+
+
+def unsupported() -> str | None:
+    """Return why no compiled kernel can run on this machine; None when one can."""
+    if levels():
+        return None
+    return "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C"
+
+
+@functools.lru_cache(maxsize=4)
+def _mapped(path: Path) -> Image:
+    return load(path)
+
+
+def load(path: Path) -> Image:
+    """Map the image at ``path``.
+
+    Raises:
+        ImageError: It is damaged, others can write to it, or this system forbids to run it.
+    """
+    remedy = f"delete it and run `{files.COMMAND}`"
+    try:
+        with path.open("rb") as file:
+            _check_owner(os.fstat(file.fileno()), path)
+            memory = mmap.mmap(
+                file.fileno(), 0, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC
+            )
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:  # no such file, a folder mounted noexec, an empty file
+        raise ImageError(f"{path} cannot be mapped ({error}): {remedy}") from error
+    try:
+        header = json.loads(memory[:PAGE])
+        sound = hashlib.sha256(memoryview(memory)[PAGE:]).hexdigest() == header["sha256"]
+        level, offsets = header["level"], header["functions"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ImageError(f"{path} is damaged ({error!r}): {remedy}") from error
+    if not sound:
+        raise ImageError(f"{path} is damaged (sha256): {remedy}")
+    base = np.frombuffer(memory, np.uint8).ctypes.data + PAGE
+    functions = {name: base + offset for name, offset in offsets.items()}
+    return Image(level, path, functions, memory)
+
+
+def _check_owner(status: os.stat_result, path: Path) -> None:
+    trusted = {0, os.geteuid(), Path(__file__).stat().st_uid}
+    if status.st_uid not in trusted:
+        raise ImageError(
+            f"{path} belongs to user {status.st_uid}, who does not own nearvoice: delete it"
+        )
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ImageError(f"others than its owner can write to {path}: run `chmod go-w {path}`")
+
+
+def write(path: Path, level: str, kernels: Iterable[tuple[str, bytes, int]], about: object) -> None:
+    """Write an image, whole or not at all.
+
+    Args:
+        path: Of the image; its folder must exist.
+        level: Of the instruction set.
+        kernels: Name, code and entry of each, see :func:`.link.link`.
+        about: What else the header should say, for those who read it.
+    """
+    code, functions = b"", {}
+    for name, block, entry in kernels:
+        code += bytes(-len(code) % PAGE)
+        functions[name] = len(code) + entry
+        code += block
+    header = {
+        "level": level,
+        "functions": functions,
+        "sha256": hashlib.sha256(code).hexdigest(),
+        "about": about,
+    }
+    start = json.dumps(header).encode()
+    if len(start) > PAGE:
+        raise ValueError(f"the header of {path} is longer than a page")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(start.ljust(PAGE) + code)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,201 @@
+"""An ELF object in, a block of machine code out that runs wherever it is mapped.
+
+A kernel calls nothing and has no data of its own but constants, so all that linking it takes is to
+put code and constants one after the other and to fill in the distances between them. What a full
+linker does besides (symbols of other libraries, tables of addresses, writable data) is refused.
+Source of the numbers: System V ABI, and its AMD64 supplement (ELF-64 object files, relocations).
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from typing import NamedTuple
+
+PAGE = 4096
+_TRAP = b"\xcc"
+"""What stands where code was left out: the breakpoint instruction of x86-64."""
+_EXECUTABLE, _ALLOCATED, _WRITABLE = 4, 2, 1
+_PROGRAM_BITS, _SYMBOLS, _RELOCATIONS = 1, 2, 4
+_FUNCTION, _SECTION = 2, 3
+_X86_64 = 62
+_PC32, _PLT32 = 2, 4
+
+
+class LinkError(ValueError):
+    """The object needs more than this linker does; the message says what."""
+
+
+class Section(NamedTuple):
+    """One entry of the section table."""
+
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+
+
+class Symbol(NamedTuple):
+    """One entry of the symbol table."""
+
+    name: str
+    kind: int
+    section: int
+    value: int
+    size: int
+
+
+class Relocation(NamedTuple):
+    """A distance to fill in: at ``offset`` in the code, to ``symbol`` plus ``addend``."""
+
+    offset: int
+    kind: int
+    symbol: int
+    addend: int
+
+
+class Linked(NamedTuple):
+    """Code that runs from any address that is a multiple of 4096."""
+
+    code: bytes
+    entry: int
+    """Where in the code the function begins."""
+
+
+def link(obj: bytes, name: str) -> Linked:
+    """Return the function ``name`` of an object file with all that it calls and reads.
+
+    Args:
+        obj: ELF relocatable file for x86-64, position-independent code.
+        name: Symbol of the function.
+
+    Raises:
+        LinkError: The function is not there, or needs something from outside the object.
+    """
+    return _Object(obj).link(name)
+
+
+class _Object:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        if data[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", data, 18)[0] != _X86_64:
+            raise LinkError("not an ELF object for x86-64")
+        self.sections = self._read_sections()
+        self.symbols = self._read_symbols()
+        texts = [i for i, s in enumerate(self.sections) if s.flags & _EXECUTABLE and s.size]
+        if len(texts) != 1:
+            raise LinkError(f"{len(texts)} sections of code, not one")
+        [self.text] = texts
+        self.relocations = self._read_relocations()
+
+    def link(self, name: str) -> Linked:
+        functions = {
+            s.value: s for s in self.symbols if s.kind == _FUNCTION and s.section == self.text
+        }
+        entry = next((s for s in functions.values() if s.name == name), None)
+        if entry is None:
+            raise LinkError(f"no function {name}")
+        addresses, size = self._place()
+        code = bytearray(_TRAP * self.sections[self.text].size)
+        for function in self._reachable(entry, functions):
+            piece = slice(function.value, function.value + function.size)
+            code[piece] = self._content(self.text)[piece]
+        block = bytearray(size)
+        block[: len(code)] = code
+        for section, address in addresses.items():
+            if section != self.text:
+                content = self._content(section)
+                block[address : address + len(content)] = content
+        for function in self._reachable(entry, functions):
+            for relocation in self._within(function):
+                distance = self._target(relocation, addresses) - relocation.offset
+                struct.pack_into("<i", block, relocation.offset, distance)
+        return Linked(bytes(block), entry.value)
+
+    def _reachable(self, entry: Symbol, functions: dict[int, Symbol]) -> list[Symbol]:
+        """Return ``entry`` and every function that it calls, directly or not."""
+        starts = sorted(functions)
+        found, waiting = {entry.value: entry}, [entry]
+        while waiting:
+            for relocation in self._within(waiting.pop()):
+                symbol = self.symbols[relocation.symbol]
+                if symbol.section != self.text:
+                    continue
+                # the distance is taken from the end of the four bytes that hold it
+                target = symbol.value + (relocation.addend + 4 if symbol.kind == _SECTION else 0)
+                function = functions[starts[bisect_right(starts, target) - 1]]
+                if function.value not in found:
+                    found[function.value] = function
+                    waiting.append(function)
+        return list(found.values())
+
+    def _within(self, function: Symbol) -> list[Relocation]:
+        end = function.value + function.size
+        return [r for r in self.relocations if function.value <= r.offset < end]
+
+    def _target(self, relocation: Relocation, addresses: dict[int, int]) -> int:
+        symbol = self.symbols[relocation.symbol]
+        if relocation.kind not in (_PC32, _PLT32):
+            raise LinkError(f"relocation {relocation.kind} to {symbol.name!r} is not supported")
+        if symbol.section not in addresses:
+            raise LinkError(f"{symbol.name!r} is not in the object")
+        return addresses[symbol.section] + symbol.value + relocation.addend
+
+    def _place(self) -> tuple[dict[int, int], int]:
+        """Return where code and constants go, by section, and the size of all."""
+        addresses, end = {self.text: 0}, self.sections[self.text].size
+        relocated = {s.info for s in self.sections if s.kind == _RELOCATIONS}
+        for i, section in enumerate(self.sections):
+            constants = section.name.startswith(".rodata") and section.flags & _ALLOCATED
+            if not constants or section.flags & _WRITABLE or i in relocated:
+                continue
+            end += -end % section.alignment
+            addresses[i] = end
+            end += section.size
+        return addresses, end
+
+    def _content(self, index: int) -> bytes:
+        section = self.sections[index]
+        return self._data[section.offset : section.offset + section.size]
+
+    def _read_sections(self) -> list[Section]:
+        table, size, count, names = (
+            *struct.unpack_from("<Q", self._data, 40),
+            *struct.unpack_from("<HHH", self._data, 58),
+        )
+        rows = [
+            struct.unpack_from("<IIQQQQIIQQ", self._data, table + i * size) for i in range(count)
+        ]
+        return [
+            Section(
+                self._text(rows[names][4] + row[0]), row[1], row[2], row[4], row[5], row[6], row[7],
+                max(1, row[8]),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def _read_symbols(self) -> list[Symbol]:
+        [table] = [s for s in self.sections if s.kind == _SYMBOLS]
+        names = self.sections[table.link].offset
+        rows = struct.iter_unpack("<IBBHQQ", self._data[table.offset : table.offset + table.size])
+        return [
+            Symbol(self._text(names + name), info & 15, section, value, size)
+            for name, info, _, section, value, size in rows
+        ]
+
+    def _read_relocations(self) -> list[Relocation]:
+        return [
+            Relocation(offset, info & 0xFFFFFFFF, info >> 32, addend)
+            for s in self.sections
+            if s.kind == _RELOCATIONS and s.info == self.text
+            for offset, info, addend in struct.iter_unpack(
+                "<QQq", self._data[s.offset : s.offset + s.size]
+            )
+        ]
+
+    def _text(self, start: int) -> str:
+        return self._data[start : self._data.index(b"\0", start)].decode()
