@@ -1,10 +1,10 @@
 """A threshold that follows how sure the network is of the speech of one stream.
 
-Of a close voice Silero is either sure or silent: for each window of speech that it is sure of, it
-doubts one in twenty. Of a quiet or far voice it doubts a fifth to all as many as it is sure of, and
-most of the doubted ones are speech. So the threshold stays where it is for the one and falls for
-the other. Noise by itself moves nothing: doubt counts only just before speech that is sure.
-Evidence and limits: docs/vad-threshold.md.
+Of a close voice Silero is either sure or silent: to twenty windows that it is sure of comes one in
+doubt. Of a quiet or far voice it doubts two to twelve for as many, and most of the doubted ones are
+speech. So the threshold stays where it is for the one and falls for the other. Noise by itself
+moves nothing: doubt counts only just before speech that is sure. Evidence and limits:
+docs/vad-threshold.md.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ HIGHEST = 0.5
 """The threshold of a new stream and of clean close speech; what is at or above it is sure."""
 LOWEST = 0.05
 """No threshold is below it; what is at or above it, and not sure, is doubted. The next step down,
-.03, finds 1 % more of quiet speech for a fifth more of false alarms."""
+.03, finds half a percent more of quiet speech and ends it later."""
 DEACTIVATION = 0.7
 """Deactivation threshold per activation threshold: 0.35 at 0.5, as when the threshold is fixed.
-A fixed distance instead leaves .01 of a low threshold, and END comes half a second late."""
+The fixed distance of a fixed threshold would leave .01 of a low one, and END would not come."""
 
 _ORDINARY = 0.08
-"""Doubted windows per sure one that leave the threshold alone: .05 in clean calls, .11 and more in
-far ones. Beyond, the threshold falls with the square of the ratio."""
+"""Doubted windows per sure one that leave the threshold alone: they are .05 in clean read speech,
+.1 to .6 in far speech. Beyond, the threshold falls with the square of the ratio."""
 _PRIOR_SURE = 31.0
 _PRIOR_DOUBTED = 0.05 * _PRIOR_SURE
 """A new stream is as one that heard a second of clean close speech: a few odd windows prove little.
