@@ -86,9 +86,12 @@ def test_a_detector_is_idle_only_in_silence() -> None:
 
 
 def test_the_deactivation_threshold_follows_the_activation_threshold_unless_given() -> None:
-    assert SpeechOptions(activation_threshold=0.8).deactivation == pytest.approx(0.65)
-    assert SpeechOptions(activation_threshold=0.1).deactivation == 0.01
-    assert SpeechOptions(activation_threshold=0.8, deactivation_threshold=0.2).deactivation == 0.2
+    assert SpeechOptions().deactivation(0.8) == pytest.approx(0.65)
+    assert SpeechOptions().deactivation(0.1) == 0.01
+    assert SpeechOptions(activation_threshold="auto").deactivation(0.1) == pytest.approx(0.07)
+    for activation in (0.5, "auto"):
+        options = SpeechOptions(activation_threshold=activation, deactivation_threshold=0.2)
+        assert options.deactivation(0.8) == 0.2
 
 
 @pytest.mark.parametrize(

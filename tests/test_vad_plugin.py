@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit import rtc
 from livekit.agents.metrics import VADMetrics
+from livekit.agents.types import NOT_GIVEN
 from livekit.agents.vad import VADEvent, VADEventType
 from livekit.plugins import silero as official
 from livekit.plugins.nearvoice import silero
 
 from nearvoice import files
-from nearvoice.audio import Resampler, resample
+from nearvoice.audio import resample
 from tests import trials
 from tests.offline import virtual_loop
-from tests.trials import Trial
+from tests.trials import CubicResampler, Trial
 
 pytestmark = pytest.mark.model
 
@@ -73,8 +74,7 @@ def test_at_16_khz_every_field_of_every_event_is_the_official_one(kernel: str) -
         trial = Trial(**golden["trial"])
         if trial.rate != 16_000 or trial.load["sample_rate"] != 16_000:
             continue
-        trial.load["kernel"] = kernel
-        events = trials.run(silero, trial)
+        events = trials.run(silero, trials.as_upstream(trial, kernel=kernel))
         assert trials.changes(events) == golden["changes"]
         assert trials.digest(events) == golden["digest"]
         assert trials.probabilities(events) == pytest.approx(golden["probabilities"], abs=1e-5)
@@ -91,21 +91,26 @@ def test_at_other_rates_events_are_the_official_ones_but_for_its_dither(
 ) -> None:
     """The official plugin's resampler adds noise of one bit, which quiet windows hear.
 
-    benchmarks/results/vad-equality.json has how often; a tenth of these trials is apart.
+    benchmarks/results/vad-equality.json has how often; a tenth of these trials is apart. Its recipe
+    takes the place of our resampler here, so that all else can be compared exactly.
     """
+    monkeypatch.setattr(silero, "Resampler", CubicResampler)
     resampled = [
         g for g in GOLDEN["trials"] if g["trial"]["rate"] != g["trial"]["load"]["sample_rate"]
     ]
     apart = {}
     for i, golden in enumerate(resampled):
-        events = trials.run(silero, Trial(**golden["trial"]))
+        trial = trials.as_upstream(Trial(**golden["trial"]), kernel="numpy")
+        events = trials.run(silero, trial)
         distance = np.abs(np.subtract(trials.probabilities(events), golden["probabilities"])).max()
         if trials.changes(events) != golden["changes"] or distance > 0.03:
             apart[i] = golden
     assert apart.keys() <= HEARD
-    monkeypatch.setattr(Resampler, "push", dithered(Resampler.push, np.random.default_rng(0)))
+    push = dithered(CubicResampler.push, np.random.default_rng(0))
+    monkeypatch.setattr(CubicResampler, "push", push)
     for golden in apart.values():
-        runs = [trials.run(silero, Trial(**golden["trial"])) for _ in range(8)]
+        trial = trials.as_upstream(Trial(**golden["trial"]), kernel="numpy")
+        runs = [trials.run(silero, trial) for _ in range(8)]
         mean = np.mean([trials.probabilities(events) for events in runs], axis=0)
         assert np.abs(mean - golden["probabilities"]).max() <= 0.03
         assert golden["changes"] in [trials.changes(events) for events in runs]
@@ -114,9 +119,9 @@ def test_at_other_rates_events_are_the_official_ones_but_for_its_dither(
 def dithered(
     push: Callable[..., np.ndarray], rng: np.random.Generator
 ) -> Callable[..., np.ndarray]:
-    """Return ``Resampler.push`` with the int16 output and triangular dither of libsoxr's."""
+    """Return ``CubicResampler.push`` with the int16 output and triangular dither of libsoxr's."""
 
-    def dithering(self: Resampler, samples: np.ndarray) -> np.ndarray:
+    def dithering(self: CubicResampler, samples: np.ndarray) -> np.ndarray:
         if self.source == self.target:
             return samples
         pcm = push(self, samples) * 32767
@@ -132,8 +137,7 @@ def test_with_the_same_runtime_even_the_probabilities_are_the_same_to_the_bit(se
     trial = trials.random_trial(rng, 16_000)
     trial.load["sample_rate"] = 16_000
     theirs = trials.run(official, trial)
-    trial.load["kernel"] = "onnxruntime"
-    ours = trials.run(silero, trial)
+    ours = trials.run(silero, trials.as_upstream(trial, kernel="onnxruntime"))
     assert trials.digest(ours) == trials.digest(theirs)
     assert trials.probabilities(ours) == trials.probabilities(theirs)
 
@@ -146,7 +150,10 @@ def test_every_option_of_the_official_plugin_is_there_with_its_default() -> None
     ):
         defaults = {n: p.default for n, p in inspect.signature(ours).parameters.items()}
         for name, parameter in inspect.signature(theirs).parameters.items():
-            assert defaults[name] == parameter.default, name
+            if name == "sample_rate":  # ours is not given, and means 16000 but for 8000 Hz callers
+                assert defaults[name] is NOT_GIVEN
+            else:
+                assert defaults[name] == parameter.default, name
 
 
 def test_the_properties_are_the_official_ones() -> None:
@@ -374,8 +381,8 @@ def test_the_deactivation_threshold_follows_an_updated_activation_threshold() ->
         following, fixed = silero.VAD.load(), silero.VAD.load(deactivation_threshold=0.3)
         for vad in (following, fixed):
             vad.update_options(activation_threshold=0.9)
-        assert following.stream()._detector.options.deactivation == pytest.approx(0.75)
-        assert fixed.stream()._detector.options.deactivation == 0.3
+        assert following.stream()._detector.options.deactivation(0.9) == pytest.approx(0.75)
+        assert fixed.stream()._detector.options.deactivation(0.9) == 0.3
 
     virtual_loop.run(main)
 
@@ -413,7 +420,7 @@ def test_no_rate_or_size_of_frame_ends_a_stream(frames: list[tuple[int, int, int
     seconds = sum(count / rate for rate, count, _ in frames)
     heard = len(listen(use))
     assert heard <= seconds / 0.032 + 1
-    assert heard >= (seconds - 0.001 * len(frames)) / 0.032 - 1
+    assert heard >= (seconds - 0.05 * len(frames)) / 0.032 - 1  # what resamplers hold back
 
 
 def test_a_fractional_ratio_loses_no_sample_and_repeats_none() -> None:

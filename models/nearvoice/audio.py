@@ -61,9 +61,9 @@ class Framer:
         self._filled = 0
 
     @property
-    def filled(self) -> int:
-        """Samples that wait for the rest of their window."""
-        return self._filled
+    def waiting(self) -> Samples:
+        """The samples that wait for the rest of their window, float32[n]; a view."""
+        return self._window[: self._filled]
 
     def push(self, samples: Samples) -> list[Samples]:
         """Take float32[n]; return the windows it completes, each a float32[size] of its own."""

@@ -72,6 +72,11 @@ class SegmentBuffer:
             self._segment.drop(excess)
             self.full = False
 
+    def forget(self) -> None:
+        """Drop prefix padding and speech: what was handed out once is not handed out again."""
+        self._segment.clear()
+        self.full = False
+
     def update(self, options: SpeechOptions) -> None:
         """Take new options; a smaller capacity cuts the segment, a larger one takes on again."""
         if options.max_buffered_speech > self._options.max_buffered_speech:

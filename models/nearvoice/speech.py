@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from numbers import Real
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from .threshold import DEACTIVATION, AdaptiveThreshold
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,14 @@ class SpeechOptions:
     """Audio from before the start that belongs to the speech segment."""
     max_buffered_speech: float = 60.0
     """Audio of one speech segment that is kept, the prefix not counted."""
-    activation_threshold: float = 0.5
-    """Probability from which silence becomes speech."""
+    activation_threshold: float | Literal["auto"] = 0.5
+    """Probability from which silence becomes speech; "auto" learns it from the stream."""
     deactivation_threshold: float | None = None
     """Probability down to which speech stays speech; None follows the activation threshold."""
     smoothing: float = 0.35
     """Weight of the past in the exponential average of the probabilities; 0 turns it off."""
+    max_speech_duration: float | None = None
+    """Seconds after which speech is ended even if it goes on; None for never."""
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -44,23 +48,31 @@ class SpeechOptions:
     def _check(self, name: str) -> None:
         value = getattr(self, name)
         is_number = isinstance(value, Real)
-        if name == "deactivation_threshold":
-            if value is None:
-                return
-            if is_number and not value > 0:
-                raise ValueError("deactivation_threshold must be greater than 0")
+        if name in _ALSO and value == _ALSO[name]:
+            return
+        if is_number and name in _ABOVE_ZERO and not value > 0:
+            raise ValueError(f"{name} must be greater than 0")
         highest = 1 if name in _PROBABILITIES else _DAY
         if not is_number or not 0 <= value <= highest:
-            raise ValueError(f"{name} must be a number from 0 to {highest}, got {value!r}")
+            also = f", or {_ALSO[name]!r}" if name in _ALSO else ""
+            raise ValueError(f"{name} must be a number from 0 to {highest}{also}, got {value!r}")
 
-    @property
-    def deactivation(self) -> float:
-        """The deactivation threshold in force."""
+    def deactivation(self, activation: float) -> float:
+        """Return the deactivation threshold that goes with the activation threshold in force."""
         if self.deactivation_threshold is not None:
             return self.deactivation_threshold
-        return max(self.activation_threshold - 0.15, 0.01)
+        if self.activation_threshold == "auto":
+            return activation * DEACTIVATION
+        return max(activation - 0.15, 0.01)
 
 
+_ALSO = {
+    "activation_threshold": "auto",
+    "deactivation_threshold": None,
+    "max_speech_duration": None,
+}
+"""What an option may be besides a number."""
+_ABOVE_ZERO = ("deactivation_threshold", "max_speech_duration")
 _PROBABILITIES = ("activation_threshold", "deactivation_threshold", "smoothing")
 _DAY = 86_400
 """The longest duration that can be meant, in seconds."""
@@ -79,6 +91,8 @@ class Change(NamedTuple):
     boundary: Boundary
     speech_duration: float
     silence_duration: float
+    forced: bool = False
+    """Whether speech was ended because it had lasted ``max_speech_duration``."""
 
 
 class Step(NamedTuple):
@@ -119,6 +133,8 @@ class SpeechDetector:
     silence_duration: float = 0.0
     raw_speech: float = 0.0
     raw_silence: float = 0.0
+    adaptive: AdaptiveThreshold = field(default_factory=AdaptiveThreshold)
+    """Learns the activation threshold while that is "auto"."""
 
     @property
     def idle(self) -> bool:
@@ -142,8 +158,15 @@ class SpeechDetector:
             self.raw_speech,
             self.raw_silence,
         )
-        change = self._speech() if self._is_speech(self.probability) else self._silence()
+        is_speech = self._is_speech(self.probability, self._activation(probability))
+        change = self._speech() if is_speech else self._silence()
+        if change is None and self._is_too_long():
+            change = self._end(self.speech_duration, forced=True)
         return Step(*before, change)
+
+    def _activation(self, probability: float) -> float:
+        fixed = self.options.activation_threshold
+        return self.adaptive.step(probability) if fixed == "auto" else fixed
 
     def _smooth(self, probability: float) -> float:
         past = self.options.smoothing
@@ -151,10 +174,14 @@ class SpeechDetector:
             return probability
         return past * self.probability + (1 - past) * probability
 
-    def _is_speech(self, probability: float) -> bool:
-        if probability >= self.options.activation_threshold:
+    def _is_speech(self, probability: float, activation: float) -> bool:
+        if probability >= activation:
             return True
-        return self.speaking and probability > self.options.deactivation
+        return self.speaking and probability > self.options.deactivation(activation)
+
+    def _is_too_long(self) -> bool:
+        longest = self.options.max_speech_duration
+        return longest is not None and self.speaking and self.speech_duration >= longest
 
     def _speech(self) -> Change | None:
         self.raw_speech += self.window_duration
@@ -170,7 +197,11 @@ class SpeechDetector:
         self.raw_speech = 0.0
         if not self.speaking or self.raw_silence < self.options.min_silence_duration:
             return None
+        return self._end(max(0.0, self.speech_duration - self.raw_silence))
+
+    def _end(self, spoken: float, forced: bool = False) -> Change:
+        """End speech; if it goes on, it starts anew when it has lasted long enough for that."""
         self.speaking = False
-        spoken = max(0.0, self.speech_duration - self.raw_silence)
+        self.raw_speech = 0.0
         self.speech_duration, self.silence_duration = 0.0, self.raw_silence
-        return Change(Boundary.END, spoken, self.silence_duration)
+        return Change(Boundary.END, spoken, self.silence_duration, forced)

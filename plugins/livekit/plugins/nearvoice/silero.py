@@ -1,7 +1,7 @@
 """Silero voice activity detection for an AgentSession: rtc.AudioFrames in, VADEvents out.
 
-A drop-in for ``livekit.plugins.silero`` 1.8.9: the same options, defaults and events, equal to the
-bit at 16 kHz. What it does better is listed in docs/vad.md.
+A drop-in for ``livekit.plugins.silero`` 1.8.9: the same options, defaults and events. What differs,
+and how to turn it off, is listed in docs/vad.md.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import dataclasses
 import logging
 import time
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from livekit import agents, rtc
@@ -20,7 +21,8 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import is_given, log_exceptions
 from livekit.agents.vad import VADEvent, VADEventType
 
-from nearvoice.audio import PCM, Framer, Samples, downmix, to_float32
+from nearvoice.audio import PCM, Framer, Samples, downmix, resample, to_float32, to_int16
+from nearvoice.drift import DriftGuard
 from nearvoice.resample import Resampler
 from nearvoice.segment import SegmentBuffer
 from nearvoice.silero import SileroVAD
@@ -30,6 +32,7 @@ __all__ = ["VAD", "VADStream"]
 
 logger = logging.getLogger(__name__)
 
+_RATES: tuple[Literal[8000, 16000], ...] = (16000, 8000)
 _SLOW = 0.2
 """Seconds for one window after which inference is reported as slow, as upstream."""
 _FRAME_WORK, _WINDOW_WORK, _WORK_BETWEEN_YIELDS = 1, 5, 20
@@ -52,13 +55,15 @@ class VAD(agents.vad.VAD):
         min_silence_duration: float = 0.55,
         prefix_padding_duration: float = 0.5,
         max_buffered_speech: float = 60.0,
-        activation_threshold: float = 0.5,
-        sample_rate: Literal[8000, 16000] = 16000,
+        activation_threshold: float | Literal["auto"] = 0.5,
+        sample_rate: NotGivenOr[Literal[8000, 16000]] = NOT_GIVEN,
         force_cpu: bool = True,
         onnx_file_path: NotGivenOr[Path | str] = NOT_GIVEN,
         deactivation_threshold: NotGivenOr[float] = NOT_GIVEN,
         smoothing: float = 0.35,
-        kernel: Literal["auto", "numpy", "onnxruntime"] = "auto",
+        drift_reset: bool = True,
+        max_speech_duration: float | None = None,
+        kernel: Literal["auto", "numba", "numpy", "onnxruntime"] = "auto",
         padding_duration: NotGivenOr[float] = NOT_GIVEN,
     ) -> VAD:
         """Load the model; blocks for some 20 milliseconds, so call it in ``prewarm``.
@@ -68,14 +73,22 @@ class VAD(agents.vad.VAD):
             min_silence_duration: Seconds of unbroken silence that end it.
             prefix_padding_duration: Seconds of audio from before the start that belong to it.
             max_buffered_speech: Seconds of audio of one segment that its events can carry.
-            activation_threshold: Probability from which silence becomes speech.
-            sample_rate: Of the network, in Hz; audio of any rate is resampled to it.
+            activation_threshold: Probability from which silence becomes speech; "auto" learns it
+                from the stream, for quiet and far callers, see docs/vad-threshold.md.
+            sample_rate: Of the network, in Hz; audio of any rate is resampled to it. By default
+                16000, and for audio that comes at 8000 Hz the network of that rate.
             force_cpu: With ``kernel="onnxruntime"``, whether to ignore other execution providers.
             onnx_file_path: Another Silero VAD ONNX file than the downloaded one.
             deactivation_threshold: Probability down to which speech stays speech. By default
-                ``max(activation_threshold - 0.15, 0.01)``, also after the latter is updated.
+                ``max(activation_threshold - 0.15, 0.01)``, also after the latter is updated, and
+                0.7 times one that is learnt.
             smoothing: Weight of the past in the exponential average of probabilities; 0 for none.
-            kernel: What runs the network: "numpy", "onnxruntime", or "auto" to choose.
+            drift_reset: Whether the network's memory fades while nobody speaks, so that speech
+                after long noise or music is heard at once, see docs/vad-drift.md.
+            max_speech_duration: Seconds of speech after which its end is forced, with a warning;
+                None for never.
+            kernel: What runs the network: "numba", "numpy", "onnxruntime", or "auto" to choose,
+                see :class:`nearvoice.SileroVAD`.
             padding_duration: Deprecated upstream: use ``prefix_padding_duration``.
 
         Raises:
@@ -95,20 +108,46 @@ class VAD(agents.vad.VAD):
                 deactivation_threshold if is_given(deactivation_threshold) else None
             ),
             smoothing=smoothing,
+            max_speech_duration=max_speech_duration,
         )
-        onnx_file = onnx_file_path if is_given(onnx_file_path) else None
-        model = SileroVAD(sample_rate, kernel, onnx_file=onnx_file or None, force_cpu=force_cpu)
-        return cls(model, options)
+        onnx_file = (onnx_file_path or None) if is_given(onnx_file_path) else None
+        rates = (sample_rate,) if is_given(sample_rate) else _RATES
+        models = [SileroVAD(r, kernel, onnx_file=onnx_file, force_cpu=force_cpu) for r in rates]
+        return cls(models, options, drift_reset=drift_reset)
 
-    def __init__(self, model: SileroVAD, options: SpeechOptions) -> None:
-        super().__init__(
-            capabilities=agents.vad.VADCapabilities(
-                update_interval=model.window / model.sample_rate
-            )
-        )
-        self._model = model
+    def __init__(
+        self, models: Sequence[SileroVAD], options: SpeechOptions, *, drift_reset: bool = True
+    ) -> None:
+        """Make a VAD of loaded networks.
+
+        Args:
+            models: The first hears audio of any rate, but that of the sample rate of another.
+            options: When to believe them.
+            drift_reset: Whether their memory fades while nobody speaks.
+        """
+        window = models[0].window / models[0].sample_rate
+        super().__init__(capabilities=agents.vad.VADCapabilities(update_interval=window))
+        self._models = {model.sample_rate: model for model in models}
+        self._any = models[0]
         self._options = options
+        self._drift_reset = drift_reset
         self._streams = weakref.WeakSet[VADStream]()
+        self.forced_ends = 0
+        """Ends of speech that ``max_speech_duration`` forced, in all streams so far."""
+
+    @property
+    def kernel(self) -> str:
+        """What runs the network now: "numba", "numpy" or "onnxruntime"."""
+        return self._any.kernel
+
+    @property
+    def drift_reset(self) -> bool:
+        """Whether the network's memory fades while nobody speaks."""
+        return self._drift_reset
+
+    def model_for(self, rate: int) -> SileroVAD:
+        """Return the network that hears audio of ``rate`` Hz."""
+        return self._models.get(rate, self._any)
 
     @property
     def model(self) -> str:
@@ -127,7 +166,7 @@ class VAD(agents.vad.VAD):
 
     def stream(self) -> VADStream:
         """Open a stream with a copy of the options as they are now; needs a running event loop."""
-        stream = VADStream(self, self._model, self._options)
+        stream = VADStream(self, self._options)
         self._streams.add(stream)
         return stream
 
@@ -138,7 +177,7 @@ class VAD(agents.vad.VAD):
         min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
         prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
         max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
-        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
+        activation_threshold: NotGivenOr[float | Literal["auto"]] = NOT_GIVEN,
         deactivation_threshold: NotGivenOr[float] = NOT_GIVEN,
     ) -> None:
         """Change options here and in every open stream, from its next window on.
@@ -162,10 +201,11 @@ class VAD(agents.vad.VAD):
 class VADStream(agents.vad.VADStream):
     """One stream of audio. Inference runs on the event loop: it takes tens of microseconds."""
 
-    def __init__(self, vad: VAD, model: SileroVAD, options: SpeechOptions) -> None:
+    def __init__(self, vad: VAD, options: SpeechOptions) -> None:
         # before super(), which starts the task that uses them
-        self._model = model
+        self._owner = vad
         self._rate_change_reported = False
+        self._forced_end_reported = False
         self._work = 0
         self._reset(0, options)
         super().__init__(vad)
@@ -177,7 +217,7 @@ class VADStream(agents.vad.VADStream):
         min_silence_duration: NotGivenOr[float] = NOT_GIVEN,
         prefix_padding_duration: NotGivenOr[float] = NOT_GIVEN,
         max_buffered_speech: NotGivenOr[float] = NOT_GIVEN,
-        activation_threshold: NotGivenOr[float] = NOT_GIVEN,
+        activation_threshold: NotGivenOr[float | Literal["auto"]] = NOT_GIVEN,
         deactivation_threshold: NotGivenOr[float] = NOT_GIVEN,
     ) -> None:
         """Change options of this stream only, from its next window on.
@@ -217,14 +257,19 @@ class VADStream(agents.vad.VADStream):
 
     def _reset(self, rate: int, options: SpeechOptions) -> None:
         """Forget everything heard, as if the stream were new."""
-        model = self._model
-        self._detector = SpeechDetector(model.window / model.sample_rate, options)
-        self._buffer = SegmentBuffer(rate, self._detector.window_duration, options)
-        self._resampler = Resampler(rate or model.sample_rate, model.sample_rate)
-        self._framer = Framer(model.window)
+        model = self._model = self._owner.model_for(rate)
         self._state = model.initial_state()
+        self._detector = SpeechDetector(model.window / model.sample_rate, options)
+        self._guard = DriftGuard(self._detector.window_duration)
+        self._buffer = SegmentBuffer(rate, self._detector.window_duration, options)
+        self._resampler = self._new_resampler(rate or model.sample_rate)
+        self._framer = Framer(model.window)
         self._behind = 0.0
         """Seconds by which inference has fallen behind real time."""
+
+    def _new_resampler(self, rate: int) -> Resampler:
+        kernel: Literal["numba", "soxr"] = "numba" if self._model.kernel == "numba" else "soxr"
+        return Resampler(rate, self._model.sample_rate, kernel)
 
     def _windows(self, frame: rtc.AudioFrame) -> list[Samples]:
         """Return the windows that a frame, of any rate, size and channels, completes."""
@@ -243,12 +288,21 @@ class VADStream(agents.vad.VADStream):
                 self._buffer.rate,
                 rate,
             )
-        self._buffer.set_rate(rate, waiting=self._framer.filled / self._model.sample_rate)
-        self._resampler = Resampler(rate, self._model.sample_rate)
+        model = self._owner.model_for(rate)
+        if model is not self._model:
+            waiting = to_int16(self._framer.waiting)
+            pcm = resample(waiting, self._model.sample_rate, model.sample_rate)
+            self._model, self._state = model, model.initial_state()
+            self._framer = Framer(model.window)
+            self._framer.push(to_float32(pcm))
+        self._buffer.set_rate(rate, waiting=len(self._framer.waiting) / model.sample_rate)
+        self._resampler = self._new_resampler(rate)
 
     def _hear(self, window: Samples) -> None:
         started = time.perf_counter()
         probability, self._state = self._model.step(window, self._state)
+        if self._owner.drift_reset:
+            self._state = self._guard.step(probability, self._state)
         step = self._detector.step(probability)
         heard = self._take_input()
         elapsed = time.perf_counter() - started
@@ -256,6 +310,8 @@ class VADStream(agents.vad.VADStream):
         self._emit_inference(step, heard, elapsed)
         if step.change is not None:
             self._emit_change(step.change)
+            if step.change.forced:
+                self._report_forced_end()
         if self._detector.idle:
             self._buffer.trim()
 
@@ -272,6 +328,17 @@ class VADStream(agents.vad.VADStream):
         self._behind = max(0.0, self._behind + elapsed - self._detector.window_duration)
         if elapsed > _SLOW:
             logger.warning("VAD inference is slower than realtime", extra={"delay": self._behind})
+
+    def _report_forced_end(self) -> None:
+        self._buffer.forget()
+        self._owner.forced_ends += 1
+        if not self._forced_end_reported:
+            self._forced_end_reported = True
+            logger.warning(
+                "speech did not end within max_speech_duration (%g s): its end is forced, now and "
+                "whenever that happens again in this stream; hold music or noise may be the cause",
+                self._detector.options.max_speech_duration,
+            )
 
     def _emit_inference(self, step: Step, heard: PCM, elapsed: float) -> None:
         self._event_ch.send_nowait(
@@ -307,5 +374,5 @@ class VADStream(agents.vad.VADStream):
         return rtc.AudioFrame(pcm.tobytes(), self._buffer.rate, 1, len(pcm))
 
 
-def _given(**options: NotGivenOr[float]) -> dict[str, float]:
+def _given(**options: NotGivenOr[Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if is_given(value)}
