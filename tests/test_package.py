@@ -82,7 +82,7 @@ def test_the_version_is_written_in_one_place():
 def test_command_plugin_wheel_and_metadata_report_the_same_version(wheel):
     code = (
         "import livekit.plugins.nearvoice as ours; from livekit.agents import Plugin;"
-        "[p] = [p for p in Plugin.registered_plugins if p.package == ours.__name__];"
+        "[p] = [p for p in Plugin.registered_plugins if p.title == ours.__name__];"
         "print(p.version, ours.__version__)"
     )
     assert _python("-c", code).split() == [nearvoice.__version__] * 2
@@ -135,8 +135,8 @@ def test_livekits_download_files_exits_1_and_names_the_file_that_failed(world):
     world.knows(table("a.bin", CONTENT, [github("none")]))
     status, _, err = world.run(before=DOWNLOAD)
     assert status == 1
-    line = "failed downloading files for livekit.plugins.nearvoice: a.bin: github some/where: HTTP"
-    assert line in err
+    line = "failed downloading files for livekit.plugins.nearvoice.preload: a.bin: github some/where"
+    assert f"{line}: HTTP 404" in err
 
 
 # What imports what

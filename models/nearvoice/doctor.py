@@ -144,7 +144,17 @@ def _kernel(problems: list[str]) -> Facts:
         problems.append(f"nearvoice.silero cannot be imported ({error}): install nearvoice again")
         return {"silero": "unknown"}
     name, reason = choose_kernel()
-    return {"silero": f"{name}: {reason}", "one window": _try_kernel(problems)}
+    return {"silero": f"{name}: {reason}", **_compiler(), "one window": _try_kernel(problems)}
+
+
+def _compiler() -> Facts:
+    from .kernels import image
+
+    try:
+        about = image.find().about
+    except image.ImageError:  # the reason is told beside the kernel that is used instead
+        return {}
+    return {"compiled with": ", ".join(f"{name} {number}" for name, number in about.items())}
 
 
 def _try_kernel(problems: list[str]) -> str:

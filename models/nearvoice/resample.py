@@ -20,6 +20,8 @@ _ZERO_CROSSINGS = 24
 _KAISER_BETA = 8.0
 _PASSED = 0.92
 """Where the filter is down to half, as a part of the lower rate's bandwidth."""
+_VECTOR = 16
+"""Taps of a phase are a multiple of it: zeros are faster than an odd end."""
 _LARGEST = 1 << 18
 """Taps of all phases, at most; rates without a common factor of some size are left to soxr."""
 
@@ -50,8 +52,8 @@ class Resampler:
 
     "numba" is a short filter for speech models: 24 taps a side, so that 1.5 ms are enough from 24
     or 48 to 16 kHz; half at 0.92 of the bandwidth, what would alias at least 80 dB down. "soxr" is
-    libsoxr's "MQ" recipe, which takes 15 ms. Both in float32, as libsoxr's int16 path dithers, and
-    then no two runs agree.
+    libsoxr's "MQ" recipe, which works in blocks: from 24 or 48 to 16 kHz it holds back up to 38 ms,
+    21 on average. Both in float32, as libsoxr's int16 path dithers, and then no two runs agree.
 
     Args:
         source: Rate of the input, in Hz.
@@ -77,11 +79,20 @@ class Resampler:
 
     @property
     def delay(self) -> float:
-        """Longest stretch of input, in seconds, that has been pushed and not come out yet."""
+        """Longest stretch of input, in seconds, that has been pushed and not come out yet.
+
+        Exact with "numba", an upper bound with "soxr".
+        """
         return self._stream.delay
 
     def push(self, samples: Samples) -> Samples:
-        """Take float32[n], return the float32[m] that are ready, possibly none."""
+        """Take float32[n], return the float32[m] that are ready, possibly none.
+
+        Raises:
+            ValueError: The samples have another dtype or shape.
+        """
+        if samples.dtype != np.float32 or samples.ndim != 1:
+            raise ValueError(f"samples are float32[n], got {samples.dtype}{list(samples.shape)}")
         return self._stream.push(samples)
 
 
@@ -127,15 +138,16 @@ class _Soxr:
         return resampled
 
 
-_SOXR_DELAY = 320
-"""Samples, at the lower rate, that the "MQ" recipe may hold back."""
+_SOXR_DELAY = 1110
+"""Samples, at the lower rate, that the "MQ" recipe holds back at most: the longest measured of 80
+pairs of rates from 8 to 192 kHz. From 24 or 48 to 16 kHz they are 604."""
 
 
 class PolyphaseStream:
     """One stream through a polyphase filter."""
 
     def __init__(self, source: int, target: int, design: Polyphase, run: Filter) -> None:
-        self.delay = design.middle / (source * design.up) + 1 / target
+        self.delay = design.middle / (source * design.up)
         self._design = design
         self._run = run
         self._past = np.zeros(design.taps.shape[1] - 1, np.float32)
@@ -163,6 +175,7 @@ def polyphase(source: int, target: int) -> Polyphase | None:
     up, down = target // common, source // common
     middle = _ZERO_CROSSINGS * max(up, down)
     length = -(-(2 * middle + 1) // up)
+    length += -length % _VECTOR
     if up * length > _LARGEST:
         return None
     ideal = np.sinc(np.arange(-middle, middle + 1) * (_PASSED / max(up, down)))

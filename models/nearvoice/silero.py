@@ -129,7 +129,7 @@ class SileroVAD:
         try:
             build.build(image.levels()[0])
             self._network = _network("numba", self.sample_rate, path)
-        except OSError as error:
+        except (OSError, arrays.WeightsError) as error:
             logger.warning("Silero VAD goes on with numpy, as %s", error)
         else:
             self.kernel = "numba"

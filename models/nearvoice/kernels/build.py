@@ -33,10 +33,11 @@ def build(level: str) -> Path:
         BuildError: They did not compile, did not equal their twins, or could not be written.
     """
     path = image.path(level)
-    with _alone():
-        if not path.exists():
-            _compile(level, path)
-            _remove_others(level, path)
+    if not path.exists():  # a folder that holds it may be read-only
+        with _alone():
+            if not path.exists():
+                _compile(level, path)
+                _remove_others(level, path)
     return path
 
 
@@ -51,7 +52,9 @@ def _alone() -> Iterator[None]:
             yield
     except filelock.Timeout as error:
         raise BuildError(f"another process holds {image.folder()}") from error
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except BuildError:
+        raise
+    except OSError as error:
         raise BuildError(f"{image.folder()} cannot be written: {error}") from error
 
 

@@ -46,6 +46,8 @@ class Image(NamedTuple):
     functions: Mapping[str, int]
     """Name of the kernel -> address."""
     memory: mmap.mmap
+    about: Mapping[str, str]
+    """Name of what compiled it -> version."""
 
 
 def levels() -> list[str]:
@@ -131,15 +133,21 @@ def load(path: Path) -> Image:
         raise ImageError(f"{path} cannot be mapped ({error}): {remedy}") from error
     try:
         header = json.loads(memory[:PAGE])
-        sound = hashlib.sha256(memoryview(memory)[PAGE:]).hexdigest() == header["sha256"]
-        level, offsets = header["level"], header["functions"]
-    except (ValueError, KeyError, TypeError) as error:
+        sound = header.pop("sha256") == _digest(header, memoryview(memory)[PAGE:])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ImageError(f"{path} is damaged ({error!r}): {remedy}") from error
     if not sound:
         raise ImageError(f"{path} is damaged (sha256): {remedy}")
     base = np.frombuffer(memory, np.uint8).ctypes.data + PAGE
-    functions = {name: base + offset for name, offset in offsets.items()}
-    return Image(level, path, functions, memory)
+    functions = {name: base + offset for name, offset in header["functions"].items()}
+    return Image(header["level"], path, functions, memory, header["about"])
+
+
+def _digest(header: object, code: bytes | memoryview) -> str:
+    """Return the hash of an image, of all but the hash itself."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(code)
+    return digest.hexdigest()
 
 
 def _check_owner(status: os.stat_result, path: Path) -> None:
@@ -152,27 +160,24 @@ def _check_owner(status: os.stat_result, path: Path) -> None:
         raise ImageError(f"others than its owner can write to {path}: run `chmod go-w {path}`")
 
 
-def write(path: Path, level: str, kernels: Iterable[tuple[str, bytes, int]], about: object) -> None:
+def write(
+    path: Path, level: str, kernels: Iterable[tuple[str, bytes, int]], about: Mapping[str, str]
+) -> None:
     """Write an image, whole or not at all.
 
     Args:
         path: Of the image; its folder must exist.
         level: Of the instruction set.
         kernels: Name, code and entry of each, see :func:`.link.link`.
-        about: What else the header should say, for those who read it.
+        about: Versions of what compiled them, for those who read it.
     """
     code, functions = b"", {}
     for name, block, entry in kernels:
         code += bytes(-len(code) % PAGE)
         functions[name] = len(code) + entry
         code += block
-    header = {
-        "level": level,
-        "functions": functions,
-        "sha256": hashlib.sha256(code).hexdigest(),
-        "about": about,
-    }
-    start = json.dumps(header).encode()
+    header = {"level": level, "functions": functions, "about": dict(about)}
+    start = json.dumps({**header, "sha256": _digest(header, code)}).encode()
     if len(start) > PAGE:
         raise ValueError(f"the header of {path} is longer than a page")
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")

@@ -18,6 +18,7 @@ _TRAP = b"\xcc"
 _EXECUTABLE, _ALLOCATED, _WRITABLE = 4, 2, 1
 _PROGRAM_BITS, _SYMBOLS, _RELOCATIONS = 1, 2, 4
 _FUNCTION, _SECTION = 2, 3
+_LOCAL = 0
 _X86_64 = 62
 _PC32, _PLT32 = 2, 4
 
@@ -44,6 +45,8 @@ class Symbol(NamedTuple):
 
     name: str
     kind: int
+    is_local: bool
+    """Whether no other object can see it."""
     section: int
     value: int
     size: int
@@ -74,9 +77,15 @@ def link(obj: bytes, name: str) -> Linked:
         name: Symbol of the function.
 
     Raises:
-        LinkError: The function is not there, or needs something from outside the object.
+        LinkError: The function is not there, needs something from outside the object, or the
+            object is damaged.
     """
-    return _Object(obj).link(name)
+    try:
+        return _Object(obj).link(name)
+    except LinkError:
+        raise
+    except (struct.error, IndexError, ValueError) as error:
+        raise LinkError(f"the object is damaged ({error!r})") from error
 
 
 class _Object:
@@ -100,26 +109,34 @@ class _Object:
         if entry is None:
             raise LinkError(f"no function {name}")
         addresses, size = self._place()
-        code = bytearray(_TRAP * self.sections[self.text].size)
-        for function in self._reachable(entry, functions):
-            piece = slice(function.value, function.value + function.size)
-            code[piece] = self._content(self.text)[piece]
+        content = self._content(self.text)
+        code = bytearray(_TRAP * len(content))
+        needed = self._reachable(entry, functions)
+        for function in needed:
+            end = function.value + function.size
+            if end > len(content):
+                raise LinkError(f"{function.name!r} is cut off")
+            code[function.value : end] = content[function.value : end]
         block = bytearray(size)
         block[: len(code)] = code
         for section, address in addresses.items():
             if section != self.text:
                 content = self._content(section)
                 block[address : address + len(content)] = content
-        for function in self._reachable(entry, functions):
+        for function in needed:
             for relocation in self._within(function):
                 distance = self._target(relocation, addresses) - relocation.offset
                 struct.pack_into("<i", block, relocation.offset, distance)
         return Linked(bytes(block), entry.value)
 
     def _reachable(self, entry: Symbol, functions: dict[int, Symbol]) -> list[Symbol]:
-        """Return ``entry`` and every function that it calls, directly or not."""
+        """Return ``entry`` and every function that it calls, directly or not.
+
+        Local ones are always among them, as calls to these may leave no relocation.
+        """
         starts = sorted(functions)
-        found, waiting = {entry.value: entry}, [entry]
+        waiting = [entry, *(f for f in functions.values() if f.is_local)]
+        found = {function.value: function for function in waiting}
         while waiting:
             for relocation in self._within(waiting.pop()):
                 symbol = self.symbols[relocation.symbol]
@@ -127,7 +144,10 @@ class _Object:
                     continue
                 # the distance is taken from the end of the four bytes that hold it
                 target = symbol.value + (relocation.addend + 4 if symbol.kind == _SECTION else 0)
-                function = functions[starts[bisect_right(starts, target) - 1]]
+                before = bisect_right(starts, target)
+                if not before:
+                    raise LinkError(f"no function at {target}, which {symbol.name!r} is")
+                function = functions[starts[before - 1]]
                 if function.value not in found:
                     found[function.value] = function
                     waiting.append(function)
@@ -142,25 +162,30 @@ class _Object:
         if relocation.kind not in (_PC32, _PLT32):
             raise LinkError(f"relocation {relocation.kind} to {symbol.name!r} is not supported")
         if symbol.section not in addresses:
-            raise LinkError(f"{symbol.name!r} is not in the object")
+            raise LinkError(f"{symbol.name!r} is neither code nor a constant of the object")
         return addresses[symbol.section] + symbol.value + relocation.addend
 
     def _place(self) -> tuple[dict[int, int], int]:
         """Return where code and constants go, by section, and the size of all."""
-        addresses, end = {self.text: 0}, self.sections[self.text].size
+        addresses, end = {self.text: 0}, len(self._content(self.text))
         relocated = {s.info for s in self.sections if s.kind == _RELOCATIONS}
         for i, section in enumerate(self.sections):
             constants = section.name.startswith(".rodata") and section.flags & _ALLOCATED
             if not constants or section.flags & _WRITABLE or i in relocated:
                 continue
+            if section.alignment > PAGE:
+                raise LinkError(f"the section {section.name!r} asks for more than a page")
             end += -end % section.alignment
             addresses[i] = end
-            end += section.size
+            end += len(self._content(i))
         return addresses, end
 
     def _content(self, index: int) -> bytes:
         section = self.sections[index]
-        return self._data[section.offset : section.offset + section.size]
+        content = self._data[section.offset : section.offset + section.size]
+        if len(content) != section.size:
+            raise LinkError(f"the section {section.name!r} is cut off")
+        return content
 
     def _read_sections(self) -> list[Section]:
         table, size, count, names = (
@@ -183,7 +208,7 @@ class _Object:
         names = self.sections[table.link].offset
         rows = struct.iter_unpack("<IBBHQQ", self._data[table.offset : table.offset + table.size])
         return [
-            Symbol(self._text(names + name), info & 15, section, value, size)
+            Symbol(self._text(names + name), info & 15, info >> 4 == _LOCAL, section, value, size)
             for name, info, _, section, value, size in rows
         ]
 

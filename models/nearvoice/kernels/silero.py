@@ -68,7 +68,7 @@ def network(n: int, tiles: Tiles) -> Any:  # noqa: ANN401
         Tile(tiles.rows, layout.fourier_width, vector, 4 * quarter, quarter, half=False)
     )
     middle_tile = tile(Tile(tiles.rows, tiles.width, vector, bins, HIDDEN))
-    edge_rows = min(3, tiles.rows)
+    edge_rows = 3 if tiles.rows > 2 else 1
     edge_tile = tile(Tile(edge_rows, tiles.width, vector, bins, HIDDEN, HIDDEN))
     second_tile = tile(Tile(tiles.pair_rows, tiles.pair_width, vector, 2 * HIDDEN, NARROW))
     third_tile = tile(Tile(1, layout.narrow_single, vector))
