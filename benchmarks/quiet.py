@@ -8,7 +8,9 @@ other calls than these; the TEN set and AMI's test excerpts had no part in it.
 
 from __future__ import annotations
 
+import statistics
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -263,6 +265,7 @@ def quiet(
     return {
         "task": "vad-quiet",
         "what": WHAT,
+        "us_per_window": _cost(),
         "data": {name: source.url for name, source in data.SOURCES.items()},
         "sets": described,
         "systems": {
@@ -273,6 +276,17 @@ def quiet(
             for name in SYSTEMS
         },
     }
+
+
+def _cost(rounds: int = 9) -> float:
+    """Return the microseconds of one step of the learnt threshold: median of some rounds."""
+    heard = np.random.default_rng(0).random(20_000) ** 4
+    took = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        learnt(heard)
+        took.append((time.perf_counter() - started) / len(heard) * 1e6)
+    return round(statistics.median(took), 3)
 
 
 def probabilities(network: SileroVAD, samples: Samples) -> npt.NDArray[np.float64]:
