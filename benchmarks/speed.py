@@ -381,10 +381,13 @@ class _Reader:
         self.task = asyncio.create_task(self._read(stream))
 
     async def _read(self, stream: VADStream) -> None:
-        async for event in stream:
-            if event.type is VADEventType.INFERENCE_DONE:
-                self.durations.append(event.inference_duration)
-                self.news.set()
+        try:
+            async for event in stream:
+                if event.type is VADEventType.INFERENCE_DONE:
+                    self.durations.append(event.inference_duration)
+                    self.news.set()
+        finally:
+            self.news.set()  # a stream that failed keeps nobody waiting
 
 
 async def _saturated(vad: VAD, audio: list[rtc.AudioFrame], step: float) -> list[float]:
@@ -394,7 +397,7 @@ async def _saturated(vad: VAD, audio: list[rtc.AudioFrame], step: float) -> list
     for i, frame in enumerate(audio, start=1):
         stream.push_frame(frame)
         await asyncio.sleep(0)
-        while len(reader.durations) < i * step / 0.032 - 3:
+        while len(reader.durations) < i * step / 0.032 - 3 and not reader.task.done():
             reader.news.clear()
             await reader.news.wait()
     stream.end_input()
