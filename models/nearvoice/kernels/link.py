@@ -84,7 +84,7 @@ def link(obj: bytes, name: str) -> Linked:
         return _Object(obj).link(name)
     except LinkError:
         raise
-    except (struct.error, IndexError, ValueError) as error:
+    except (struct.error, IndexError, ValueError, OverflowError) as error:
         raise LinkError(f"the object is damaged ({error!r})") from error
 
 
