@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +5,6 @@ from hypothesis import strategies as st
 
 from nearvoice.audio import (
     Framer,
-    Resampler,
     SampleQueue,
     downmix,
     resample,
@@ -15,8 +12,6 @@ from nearvoice.audio import (
     to_int16,
 )
 
-RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-PAIRS = list(itertools.product(RATES, (8_000, 16_000)))
 CHUNKS = (1, 7, 160, 512, 1000, None)
 """Sizes to cut a stream into; None is the whole of it at once."""
 
@@ -54,68 +49,6 @@ def test_downmix_leaves_mono_as_it_is() -> None:
 def test_downmix_refuses_channels_that_do_not_fit(channels: int) -> None:
     with pytest.raises(ValueError, match=f"3 samples cannot be interleaved in {channels}"):
         downmix(np.zeros(3, np.int16), channels)
-
-
-@pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_resampling_is_bit_identical_however_the_input_is_cut(source: int, target: int) -> None:
-    samples = noise(source // 4)
-    outputs = []
-    for size in CHUNKS:
-        resampler = Resampler(source, target)
-        outputs.append(np.concatenate([resampler.push(part) for part in cut(samples, size)]))
-    assert all(np.array_equal(output, outputs[0]) for output in outputs)
-
-
-@pytest.mark.parametrize(("source", "target"), PAIRS)
-def test_a_resampler_withholds_no_more_than_its_declared_delay(source: int, target: int) -> None:
-    resampler = Resampler(source, target)
-    produced = 0
-    withheld = []
-    for pushed, part in enumerate(cut(noise(source // 4), 1), start=1):
-        produced += len(resampler.push(part))
-        withheld.append(pushed / source - produced / target)
-    assert max(withheld) <= resampler.delay + 1e-9
-    assert resampler.delay <= max(withheld) + 3 / source + 1 / target
-
-
-@pytest.mark.parametrize("source", RATES)
-def test_a_resampled_tone_keeps_its_pitch_level_and_time(source: int) -> None:
-    def tone(rate: int) -> np.ndarray:
-        return (0.5 * np.sin(2 * np.pi * 300 * np.arange(rate) / rate)).astype(np.float32)
-
-    got = Resampler(source, 16_000).push(tone(source))
-    assert np.abs(got[100:-100] - tone(16_000)[100 : len(got) - 100]).max() < 0.01
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        (24_000, [0, 0.625, -1, 0.484375, 0, 0, 0, -0.0078125, 0.125, -0.0078125]),
-        (48_000, [0, -1, 0, 0, 0.125]),
-    ],
-)
-def test_resampled_samples_are_those_of_cubic_interpolation(
-    source: int, expected: list[float]
-) -> None:
-    samples = [0, 1, 0, -1, 0.5, 0.25, 0, 0, 0, 0, 0, 0, 0.125, 0, 0, 0]
-    resampler = Resampler(source, 16_000)
-    assert resampler.push(np.array(samples, np.float32)).tolist() == expected
-
-
-def test_resamplers_do_not_touch_each_other() -> None:
-    samples = noise(4800)
-    alone = Resampler(48_000, 16_000)
-    expected = [alone.push(part) for part in cut(samples, 480)]
-    first, second = Resampler(48_000, 16_000), Resampler(48_000, 16_000)
-    for part, want in zip(cut(samples, 480), expected, strict=True):
-        second.push(noise(480, seed=1))
-        assert np.array_equal(first.push(part), want)
-
-
-@pytest.mark.parametrize(("source", "target"), [(0, 16_000), (16_000, 0), (-8_000, 16_000)])
-def test_a_resampler_refuses_a_rate_that_is_not_positive(source: int, target: int) -> None:
-    with pytest.raises(ValueError, match="sample rates must be positive"):
-        Resampler(source, target)
 
 
 def test_resampling_a_recording_gives_its_length_at_the_new_rate() -> None:

@@ -59,7 +59,7 @@ class Resampler:
         source: Rate of the input, in Hz.
         target: Rate of the output, in Hz.
         kernel: "numba", "soxr", or "auto" to choose: "numba" where it has been compiled. Rates
-            without a common factor of some size (44100 and 8001 Hz) are left to soxr in any case.
+            without a common factor of some size (44100 and 16001 Hz) are left to soxr in any case.
 
     Raises:
         ValueError: A rate is not positive, or there is no such kernel.
@@ -196,6 +196,8 @@ def filtered(x: Samples, design: Polyphase, phase: int, count: int) -> Samples:
         phase: Of the first output, on the grid of ``source * up`` Hz.
         count: Output samples; ``x`` must reach as far as they need.
     """
+    if not count:  # not even one window may be there
+        return np.empty(0, np.float32)
     at, phases = np.divmod(phase + np.arange(count) * design.down, design.up)
     windows = sliding_window_view(x, design.taps.shape[1])[at]
     output: Samples = np.einsum("ij,ij->i", windows, design.taps[phases])
