@@ -104,24 +104,35 @@ class SampleQueue:
 
     def append(self, pcm: PCM) -> None:
         """Take int16[n] in at the back."""
-        if self._length + len(pcm) > len(self._ring):
-            self._resize(self._length + len(pcm))
-        start = (self._first + self._length) % max(1, len(self._ring))
-        head = min(len(pcm), len(self._ring) - start)
-        self._ring[start : start + head] = pcm[:head]
-        self._ring[: len(pcm) - head] = pcm[head:]
-        self._length += len(pcm)
+        count = len(pcm)
+        if self._length + count > len(self._ring):
+            self._resize(self._length + count)
+        size = len(self._ring)
+        start = self._first + self._length
+        if start >= size:
+            start -= size
+        self._length += count
+        if start + count <= size:
+            self._ring[start : start + count] = pcm
+            return
+        head = size - start
+        self._ring[start:] = pcm[:head]
+        self._ring[: count - head] = pcm[head:]
 
     def peek(self, count: int) -> PCM:
         """Return a copy of the first ``count`` samples, or of all when there are fewer."""
         count = min(count, self._length)
-        head = self._ring[self._first : self._first + count]
-        return np.concatenate((head, self._ring[: count - len(head)]))
+        end = self._first + count
+        if end <= len(self._ring):
+            return self._ring[self._first : end].copy()
+        return np.concatenate((self._ring[self._first :], self._ring[: end - len(self._ring)]))
 
     def drop(self, count: int) -> None:
         """Remove the first ``count`` samples, none below 1, all when there are fewer."""
         count = max(0, min(count, self._length))
-        self._first = (self._first + count) % max(1, len(self._ring))
+        self._first += count
+        if self._first >= len(self._ring):
+            self._first -= len(self._ring)
         self._truncate(self._length - count)
 
     def truncate(self, count: int) -> None:

@@ -29,19 +29,16 @@ class SegmentBuffer:
         self._segment = SampleQueue()
         self._fraction = 0.0
         """Part of a sample owed to the next window when the rates do not divide evenly."""
+        self._set_limits()
 
     @property
     def nbytes(self) -> int:
         """Memory of the samples, in bytes."""
         return self._pending.nbytes + self._segment.nbytes
 
-    @property
-    def _prefix(self) -> int:
-        return int(self._options.prefix_padding_duration * self.rate)
-
-    @property
-    def _capacity(self) -> int:
-        return int(self._options.max_buffered_speech * self.rate) + self._prefix
+    def _set_limits(self) -> None:
+        self._prefix = int(self._options.prefix_padding_duration * self.rate)
+        self._capacity = int(self._options.max_buffered_speech * self.rate) + self._prefix
 
     def push(self, pcm: PCM) -> None:
         """Take int16[n] of input."""
@@ -82,6 +79,7 @@ class SegmentBuffer:
         if options.max_buffered_speech > self._options.max_buffered_speech:
             self.full = False
         self._options = options
+        self._set_limits()
         self._segment.truncate(self._capacity)
 
     def set_rate(self, rate: int, waiting: float = 0.0) -> None:
@@ -99,3 +97,4 @@ class SegmentBuffer:
             queue.append(kept)
         self.rate = rate
         self._fraction = 0.0
+        self._set_limits()

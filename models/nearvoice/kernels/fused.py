@@ -50,13 +50,15 @@ def network(weights: Weights, kernels: image.Image) -> Network:
 def polyphase(kernels: image.Image) -> Filter:
     """Return the compiled twin of :func:`nearvoice.resample.filtered`."""
     call = _POLYPHASE(kernels.functions["polyphase"])
+    address = ctypes.addressof
+    first: Any = ctypes.c_char.from_buffer
 
     def run(x: F32, design: Polyphase, phase: int, count: int) -> F32:
-        taps = design.taps
         y = np.empty(count, np.float32)
         if count:
-            pointers = x.ctypes.data, taps.ctypes.data, y.ctypes.data
-            call(*pointers, taps.shape[1], design.up, design.down, phase, count)
+            taps, (up, length) = design.taps, design.taps.shape
+            pointers = address(first(x)), address(first(taps)), address(first(y))
+            call(*pointers, length, up, design.down, phase, count)
         return y
 
     run.__dict__["kernels"] = kernels
