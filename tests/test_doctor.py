@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from nearvoice import doctor, files
+from nearvoice import cpu, doctor, files
 from nearvoice.__main__ import main
+from nearvoice.kernels import image
 from tests.stores import github, open_world, table
 
 CONTENT = b"content"
@@ -139,26 +140,52 @@ def test_a_models_folder_that_is_not_there_is_told(world, monkeypatch):
     assert told == f"{world.folder / 'gone'} (no such folder)"
 
 
-@pytest.mark.parametrize(
-    ("text", "model", "features"),
-    [
-        (
-            "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 fma\n\n"
-            "processor\t: 1\nmodel name\t: Other\nflags\t\t: fpu avx512f\n",
-            "Some CPU",
-            {"fpu", "avx2", "fma"},
-        ),
-        ("processor\t: 0\nFeatures\t: fp asimd crc32\n", "", {"fp", "asimd", "crc32", "neon"}),
-        ("", "", set()),
-    ],
-)
-def test_cpuinfo_is_read_for_its_first_processor(text, model, features):
-    assert doctor._cpuinfo(text) == (model, features)
-
-
 def test_a_system_without_cpuinfo_says_unknown_rather_than_no(monkeypatch, tmp_path):
-    monkeypatch.setattr(doctor, "_CPUINFO", tmp_path / "none")
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "none")
     monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
     assert doctor._cpu()["features"] == "unknown on this system"
     monkeypatch.setattr(doctor.platform, "machine", lambda: "arm64")
     assert "neon yes" in doctor._cpu()["features"]
+
+
+# The kernel
+
+
+def test_before_download_files_the_kernel_is_numpy_and_the_remedy_is_told(world, monkeypatch):
+    monkeypatch.setattr(image, "levels", lambda: ["x86-64-v3"])
+    told = doctor.diagnose().sections["Kernel"]
+    assert told["silero"].startswith("numpy: ")
+    folder = world.cache / "kernels"
+    assert told["silero"].endswith(f"no compiled kernels in {folder}: run `{files.COMMAND}`")
+    assert "compiled with" not in told
+
+
+def test_on_other_systems_the_kernel_is_numpy_and_the_reason_is_told(world, monkeypatch):
+    monkeypatch.setattr(image.sys, "platform", "darwin")
+    told = doctor._kernel([])
+    assert told["silero"].startswith("numpy: ")
+    assert "compiled kernels need Linux on an x86-64 processor with AVX2" in told["silero"]
+    assert "download-files" not in told["silero"]
+    assert "compiled with" not in told
+
+
+@pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
+def test_a_compiled_kernel_is_told_with_its_level_its_image_and_its_compiler(world, monkeypatch):
+    image.folder().mkdir(parents=True)
+    level, ret = image.levels()[0], b"\xc3"
+    about = {"numba": "1.2", "llvmlite": "3.4"}
+    image.write(image.path(level), level, [("silero_16000", ret, 0)], about)
+    told = doctor.diagnose().sections["Kernel"]
+    assert told["silero"] == f"numba: compiled for {level}, mapped from {image.path(level)}"
+    assert told["compiled with"] == "numba 1.2, llvmlite 3.4"
+
+
+@pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
+def test_a_damaged_image_is_told_with_the_remedy(world):
+    image.folder().mkdir(parents=True)
+    path = image.path(image.levels()[0])
+    path.write_bytes(b"{}")
+    told = doctor.diagnose().sections["Kernel"]
+    assert told["silero"].startswith("numpy: ")
+    assert f"{path} is damaged" in told["silero"]
+    assert told["silero"].endswith("delete it and run `nearvoice download-files`")
