@@ -23,10 +23,11 @@ import numpy as np
 from .silero import SileroState
 from .silero_network import HIDDEN, join, split
 
-QUIET = 0.2
-"""P(speech) below which a window is quiet."""
-PATIENCE = 1.0
-"""Seconds of unbroken quiet before the cell state fades: more than the pauses within speech."""
+QUIET = 0.35
+"""P(speech) below which a window is quiet: where, by default, speech does not go on. Far below it,
+a state that has drifted would be left alone just when speech begins to show."""
+PATIENCE = 0.5
+"""Seconds of unbroken quiet before the cell state fades: more than the pauses within a phrase."""
 FADING = 2.5
 """Seconds of fading that leave 1/e of the cell state. Faster, and the network hears hold music as
 if it had only just begun, when it takes more of it for speech; slower, and more of the speech after
