@@ -3,9 +3,9 @@
 The LSTM's cell state has no bound: in long noise, music or ringing it wanders to where the network
 hears speech late or not at all. The hidden state hardly matters: with the cell state zeroed, and
 nothing else, speech is heard as ever. So while a stream has been quiet for a moment, the cell state
-fades: each window a little of it is forgotten, and what was heard long ago weighs nothing. There is
-no reset, and so no moment at which the network starts blind, no second state to run, no window to
-hear again.
+fades: little by little it is forgotten, and what was heard long ago weighs nothing. There is no
+reset, and so no moment at which the network starts blind, no second state to run, no window to hear
+again.
 
 The rule knows probabilities and windows only, so the same audio gives the same result however it is
 cut. Its constants were chosen on AMI's train and development excerpts and on LibriSpeech. What they
@@ -33,8 +33,8 @@ FADING = 2.5
 if it had only just begun, when it takes more of it for speech; slower, and more of the speech after
 it is missed."""
 _STEP = 0.128
-"""Seconds from one fading to the next: as good as fading with each window, at a quarter of the
-cost."""
+"""Seconds from one fading to the next: short beside ``FADING``, and a quarter of the cost of fading
+with each window."""
 
 
 class DriftGuard:
