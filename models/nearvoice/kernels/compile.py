@@ -35,20 +35,21 @@ def main() -> None:
 
 
 def _kernels(level: str) -> Iterator[tuple[str, bytes, int]]:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
     tiles = TILES[level]
-    functions = {
-        "silero_16000": silero.network(256, tiles),
-        "silero_8000": silero.network(128, tiles),
-        "polyphase": fir.polyphase(),
-    }
-    for name, function in functions.items():
-        yield name, *link(_object(name, function, level), name)
+    yield kernel("silero_16000", silero.network(256, tiles), level)
+    yield kernel("silero_8000", silero.network(128, tiles), level)
+    yield kernel("polyphase", fir.polyphase(), level)
+
+
+def kernel(name: str, function: Any, level: str) -> tuple[str, bytes, int]:  # noqa: ANN401
+    """Return a numba cfunc as :func:`.image.write` takes it: its name, code and entry."""
+    return name, *link(_object(name, function, level), name)
 
 
 def _object(name: str, function: Any, level: str) -> bytes:  # noqa: ANN401
     """Return an object file in which ``name`` is the C function of a numba cfunc."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
     module = llvm.parse_assembly(function.inspect_llvm() + _entry(name, function))
     module.link_in(llvm.parse_assembly(_LIBRARY))
     module.verify()

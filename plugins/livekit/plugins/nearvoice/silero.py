@@ -241,7 +241,9 @@ class VADStream(agents.vad.VADStream):
     async def _main_task(self) -> None:
         async for item in self._input_ch:
             if isinstance(item, self._FlushSentinel):
+                learnt = self._detector.adaptive  # of the caller, who is still the same
                 self._reset(self._buffer.rate, self._detector.options)
+                self._detector.adaptive = learnt
                 continue
             await self._give_way(_FRAME_WORK)
             for window in self._windows(item):
