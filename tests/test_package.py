@@ -135,8 +135,8 @@ def test_livekits_download_files_exits_1_and_names_the_file_that_failed(world):
     world.knows(table("a.bin", CONTENT, [github("none")]))
     status, _, err = world.run(before=DOWNLOAD)
     assert status == 1
-    line = "failed downloading files for livekit.plugins.nearvoice.preload: a.bin: github some/where"
-    assert f"{line}: HTTP 404" in err
+    failed = "failed downloading files for livekit.plugins.nearvoice.preload"
+    assert f"{failed}: a.bin: github some/where: HTTP 404" in err
 
 
 # What imports what

@@ -13,6 +13,7 @@ import functools
 import logging
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -60,6 +61,14 @@ class SileroState(NamedTuple):
     def context(self) -> F32:
         """End of the previous window, float32[64] at 16 kHz and float32[32] at 8 kHz."""
         return split(self.memory)[1]
+
+    def __reduce__(self) -> tuple[Callable[[bytes], SileroState], tuple[bytes]]:
+        """Let a state be pickled, which an array of ctypes cannot."""
+        return _restored, (bytes(self.memory),)
+
+
+def _restored(memory: bytes) -> SileroState:
+    return SileroState((ctypes.c_float * (len(memory) // 4)).from_buffer_copy(memory))
 
 
 def choose_kernel() -> tuple[str, str]:
