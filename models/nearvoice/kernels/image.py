@@ -129,7 +129,10 @@ def load(path: Path) -> Image:
             )
     except ImageError:
         raise
-    except (OSError, ValueError) as error:  # no such file, a folder mounted noexec, an empty file
+    except PermissionError as error:  # also where the folder is mounted noexec
+        where = "let NEARVOICE_CACHE be a folder whose files this user may read and run"
+        raise ImageError(f"{path} cannot be mapped ({error}): {where}") from error
+    except (OSError, ValueError) as error:  # no such file, an empty file
         raise ImageError(f"{path} cannot be mapped ({error}): {remedy}") from error
     try:
         header = json.loads(memory[:PAGE])
