@@ -1,8 +1,9 @@
 """Silero VAD v6 in one call: the numba twin of ``nearvoice.silero.numpy_network``.
 
-Needs numba, so only :mod:`.compile` imports it. Weights are stored as float16, which moved no
-decision in any measurement; arithmetic is float32. Scratch is on the stack, so that threads and
-streams share nothing but the weights.
+Needs numba, so only :mod:`.compile` imports it. Weights are stored as float16, arithmetic is
+float32: over 76,788 windows of recorded sound no probability moved by more than .003, and 4 crossed
+one half, from within .001 of it. Scratch is on the stack, so that threads and streams share nothing
+but the weights.
 """
 
 from __future__ import annotations
