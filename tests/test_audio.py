@@ -125,9 +125,19 @@ def test_a_queue_gives_memory_back() -> None:
         queue.append(np.ones(1000, np.int16))
     assert queue.nbytes <= 1.5 * 2_000_000
     queue.drop(999_000)
-    assert queue.nbytes < 20_000
+    assert queue.nbytes < 2_000 + 2 * 16_384
     queue.clear()
-    assert queue.nbytes < 20_000
+    assert queue.nbytes == 0
+
+
+def test_a_snapshot_of_a_queue_has_all_of_its_samples() -> None:
+    queue = SampleQueue()
+    assert queue.snapshot().nbytes == 0
+    queue.append(np.arange(20_000, dtype=np.int16))
+    queue.drop(5_000)
+    snapshot = queue.snapshot()
+    queue.clear()
+    assert np.array_equal(np.frombuffer(snapshot, np.int16), np.arange(5_000, 20_000))
 
 
 def test_what_a_queue_returned_does_not_change_later() -> None:

@@ -205,10 +205,18 @@ def test_the_best_image_that_is_there_is_mapped_once(cache, monkeypatch):
     machine(monkeypatch, Processor(flags=V4))
     image.write(image.path("x86-64-v3"), "x86-64-v3", [("seven", SEVEN, 0)], {})
     assert image.exists()
-    assert image.find().level == "x86-64-v3"
     image.write(image.path("x86-64-v4"), "x86-64-v4", [("seven", SEVEN, 0)], {})
     assert image.find().level == "x86-64-v4"
     assert image.find() is image.find()
+
+
+@supported
+def test_a_process_keeps_the_image_it_has_mapped(cache, monkeypatch):
+    machine(monkeypatch, Processor(flags=V4))
+    image.write(image.path("x86-64-v3"), "x86-64-v3", [("seven", SEVEN, 0)], {})
+    found = image.find()
+    image.path("x86-64-v3").unlink()
+    assert image.find() is found
 
 
 @supported

@@ -5,6 +5,9 @@ Everything here gives the same samples however the input is cut, bit for bit.
 
 from __future__ import annotations
 
+import mmap
+from collections import deque
+
 import numpy as np
 import numpy.typing as npt
 import soxr
@@ -81,17 +84,19 @@ class Framer:
 
 
 class SampleQueue:
-    """First in, first out, for int16 samples: a ring as large as what it holds, give or take half.
+    """First in, first out, for int16 samples, in blocks of one size.
 
-    Nothing that is stored moves when samples come or go, except when the ring is made anew: larger
-    when it is full, smaller when it is three quarters empty.
+    Nothing that is stored is moved or copied when samples come or go, and a long stretch of sound
+    needs no large piece of memory, which an allocator would keep when it is given back.
     """
 
-    _SMALLEST = 4096
+    _BLOCK = 8192
+    """Samples of a block."""
 
     def __init__(self) -> None:
-        self._ring = np.empty(0, np.int16)
+        self._blocks: deque[PCM] = deque()
         self._first = 0
+        """Index of the first sample in the first block."""
         self._length = 0
 
     def __len__(self) -> int:
@@ -99,57 +104,74 @@ class SampleQueue:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the ring, in bytes."""
-        return self._ring.nbytes
+        """Memory of the blocks, in bytes."""
+        return sum(block.nbytes for block in self._blocks)
 
     def append(self, pcm: PCM) -> None:
         """Take int16[n] in at the back."""
-        count = len(pcm)
-        if self._length + count > len(self._ring):
-            self._resize(self._length + count)
-        size = len(self._ring)
-        start = self._first + self._length
-        if start >= size:
-            start -= size
-        self._length += count
-        if start + count <= size:
-            self._ring[start : start + count] = pcm
-            return
-        head = size - start
-        self._ring[start:] = pcm[:head]
-        self._ring[: count - head] = pcm[head:]
+        while len(pcm):
+            block, start = divmod(self._first + self._length, self._BLOCK)
+            if block == len(self._blocks):
+                self._blocks.append(np.empty(self._BLOCK, np.int16))
+            taken = min(len(pcm), self._BLOCK - start)
+            self._blocks[block][start : start + taken] = pcm[:taken]
+            self._length += taken
+            pcm = pcm[taken:]
 
     def peek(self, count: int) -> PCM:
         """Return a copy of the first ``count`` samples, or of all when there are fewer."""
-        count = min(count, self._length)
-        end = self._first + count
-        if end <= len(self._ring):
-            return self._ring[self._first : end].copy()
-        return np.concatenate((self._ring[self._first :], self._ring[: end - len(self._ring)]))
+        parts = self._parts(count)
+        return parts[0].copy() if len(parts) == 1 else np.concatenate([*parts, _NOTHING])
+
+    def snapshot(self) -> memoryview:
+        """Return a copy of all samples, as bytes, in memory pages of their own.
+
+        The system has them back as soon as nobody holds them; an allocator would keep them.
+        """
+        if not self._length:
+            return memoryview(b"")
+        pages = mmap.mmap(-1, self._length * _ITEM, **_PRIVATE)
+        copy = np.frombuffer(pages, np.int16)
+        np.concatenate(self._parts(self._length), out=copy)
+        return memoryview(pages)
 
     def drop(self, count: int) -> None:
         """Remove the first ``count`` samples, none below 1, all when there are fewer."""
         count = max(0, min(count, self._length))
+        self._length -= count
         self._first += count
-        if self._first >= len(self._ring):
-            self._first -= len(self._ring)
-        self._truncate(self._length - count)
+        while self._first >= self._BLOCK:
+            self._blocks.popleft()
+            self._first -= self._BLOCK
 
     def truncate(self, count: int) -> None:
         """Keep the first ``count`` samples only."""
-        self._truncate(min(count, self._length))
+        self._length = min(count, self._length)
+        needed = -(-(self._first + self._length) // self._BLOCK)
+        while len(self._blocks) > needed:
+            self._blocks.pop()
 
     def clear(self) -> None:
         """Remove every sample and give the memory back."""
-        self._truncate(0)
+        self._blocks.clear()
+        self._first = self._length = 0
 
-    def _truncate(self, length: int) -> None:
-        self._length = length
-        if len(self._ring) > max(4 * length, self._SMALLEST):
-            self._resize(length)
+    def _parts(self, count: int) -> list[PCM]:
+        """Return views of the first ``count`` samples, in order."""
+        left, start, parts = min(count, self._length), self._first, []
+        for block in self._blocks:
+            if left <= 0:
+                break
+            part = block[start : start + left]
+            parts.append(part)
+            left -= len(part)
+            start = 0
+        return parts
 
-    def _resize(self, length: int) -> None:
-        ring = np.empty(max(length + length // 2, self._SMALLEST), np.int16)
-        ring[: self._length] = self.peek(self._length)
-        self._ring = ring
-        self._first = 0
+
+_ITEM = np.dtype(np.int16).itemsize
+_PRIVATE: dict[str, int] = (
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+)
+"""Windows knows no other memory than its own."""
+_NOTHING: PCM = np.empty(0, np.int16)

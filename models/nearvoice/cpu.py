@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ class Processor(NamedTuple):
     flags: frozenset[str] = frozenset()
 
 
+@functools.cache
 def processor() -> Processor:
     """Return the processor of this machine."""
     if not _CPUINFO.exists():

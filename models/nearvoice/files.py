@@ -31,6 +31,7 @@ __all__ = [
     "manifest",
     "models_dir",
     "path",
+    "settings",
     "verify",
     "weights",
 ]
@@ -72,11 +73,24 @@ def _manifest() -> dict[str, ModelFile]:
     return parse(Path(__file__).with_name("manifest.toml").read_text("utf-8"))
 
 
+def settings() -> tuple[str | None, ...]:
+    """Return the environment variables that say where files are: what may be cached, by them."""
+    return tuple(os.environ.get(name) for name in _SETTINGS)
+
+
+_SETTINGS = ("NEARVOICE_CACHE", "XDG_CACHE_HOME", "HOME", "NEARVOICE_MODELS_DIR")
+
+
 def cache_dir() -> Path:
     """Return the folder model files are kept in, which may not exist yet.
 
     It is ``NEARVOICE_CACHE``, else ``$XDG_CACHE_HOME/nearvoice``, else ``~/.cache/nearvoice``.
     """
+    return _cache_dir(settings())
+
+
+@cache
+def _cache_dir(_settings: tuple[str | None, ...]) -> Path:
     if named := os.environ.get("NEARVOICE_CACHE"):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nearvoice"

@@ -8,12 +8,11 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 import soxr
-from numpy.lib.stride_tricks import sliding_window_view
 
 from .audio import Samples
 from .kernels import fused, image
 
-KERNELS = ("auto", "numba", "soxr")
+KERNELS = ("auto", "numba", "numpy", "soxr")
 
 _ZERO_CROSSINGS = 24
 """Taps of the filter to each side of its middle, at the lower of the two rates."""
@@ -24,6 +23,8 @@ _VECTOR = 16
 """Taps of a phase are a multiple of it: zeros are faster than an odd end."""
 _LARGEST = 1 << 18
 """Taps of all phases, at most; rates without a common factor of some size are left to soxr."""
+_MOST_PHASES = 8
+"""That numpy goes through one by one; with 160 of them, as from 44.1 to 16 kHz, soxr is faster."""
 
 
 class Polyphase(NamedTuple):
@@ -50,16 +51,17 @@ class Resampler:
     Output is in time with the input: sample 0 of both are the same moment. Output comes when the
     filter has heard what it needs, :attr:`delay` later.
 
-    "numba" is a short filter for speech models: 24 taps a side, so that 1.5 ms are enough from 24
-    or 48 to 16 kHz; half at 0.92 of the bandwidth, what would alias at least 80 dB down. "soxr" is
+    It is a short filter for speech models: 24 taps a side, so that 1.5 ms are enough from 24 or 48
+    to 16 kHz; half at 0.92 of the bandwidth, what would alias at least 80 dB down. "soxr" is
     libsoxr's "MQ" recipe, which works in blocks: from 24 or 48 to 16 kHz it holds back up to 38 ms,
-    21 on average. Both in float32, as libsoxr's int16 path dithers, and then no two runs agree.
+    21 on average. All in float32, as libsoxr's int16 path dithers, and then no two runs agree.
 
     Args:
         source: Rate of the input, in Hz.
         target: Rate of the output, in Hz.
-        kernel: "numba", "soxr", or "auto" to choose: "numba" where it has been compiled. Rates
-            without a common factor of some size (44100 and 16001 Hz) are left to soxr in any case.
+        kernel: What runs the filter: "numba" (compiled) or "numpy"; "auto" is "numba" where it has
+            been compiled. Rates without a common factor of some size are left to soxr (44100 and
+            16001 Hz with "numba", 44100 and 16000 Hz with "numpy"), as all are with "soxr".
 
     Raises:
         ValueError: A rate is not positive, or there is no such kernel.
@@ -67,7 +69,7 @@ class Resampler:
     """
 
     def __init__(
-        self, source: int, target: int, kernel: Literal["auto", "numba", "soxr"] = "auto"
+        self, source: int, target: int, kernel: Literal["auto", "numba", "numpy", "soxr"] = "auto"
     ) -> None:
         if source <= 0 or target <= 0:
             raise ValueError(f"sample rates must be positive, got {source} and {target} Hz")
@@ -81,7 +83,7 @@ class Resampler:
     def delay(self) -> float:
         """Longest stretch of input, in seconds, that has been pushed and not come out yet.
 
-        Exact with "numba", an upper bound with "soxr".
+        Exact with the filter, an upper bound with soxr.
         """
         return self._stream.delay
 
@@ -106,19 +108,21 @@ class _Stream(Protocol):
 def _stream(source: int, target: int, kernel: str) -> _Stream:
     if source == target:
         return _Same()
-    compiled = None if kernel == "soxr" else _compiled(kernel)
-    if compiled is not None and (design := polyphase(source, target)) is not None:
-        return PolyphaseStream(source, target, design, compiled)
+    design = None if kernel == "soxr" else polyphase(source, target)
+    if design is not None:
+        run = filtered if kernel == "numpy" else _compiled(kernel)
+        if run is not filtered or design.up <= _MOST_PHASES:
+            return PolyphaseStream(source, target, design, run)
     return _Soxr(source, target)
 
 
-def _compiled(kernel: str) -> Filter | None:
+def _compiled(kernel: str) -> Filter:
     try:
         return fused.polyphase(image.find())
     except image.ImageError:
         if kernel == "numba":
             raise
-        return None
+        return filtered
 
 
 class _Same:
@@ -196,9 +200,12 @@ def filtered(x: Samples, design: Polyphase, phase: int, count: int) -> Samples:
         phase: Of the first output, on the grid of ``source * up`` Hz.
         count: Output samples; ``x`` must reach as far as they need.
     """
-    if not count:  # not even one window may be there
-        return np.empty(0, np.float32)
-    at, phases = np.divmod(phase + np.arange(count) * design.down, design.up)
-    windows = sliding_window_view(x, design.taps.shape[1])[at]
-    output: Samples = np.einsum("ij,ij->i", windows, design.taps[phases])
+    length, step = design.taps.shape[1], x.itemsize
+    output = np.empty(count, np.float32)
+    for first in range(min(design.up, count)):  # all outputs of one phase at a time
+        at, p = divmod(phase + first * design.down, design.up)
+        outputs = len(range(first, count, design.up))
+        strides = design.down * step, step
+        windows = np.ndarray((outputs, length), np.float32, x, at * step, strides)
+        output[first :: design.up] = np.einsum("ij,j->i", windows, design.taps[p])
     return output

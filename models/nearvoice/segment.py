@@ -58,9 +58,9 @@ class SegmentBuffer:
         self.full |= room <= 0
         return heard
 
-    def segment(self) -> PCM:
-        """Return a copy of the prefix padding and all of the speech so far."""
-        return self._segment.peek(len(self._segment))
+    def segment(self) -> memoryview:
+        """Return the int16 samples of the prefix padding and all of the speech so far, as bytes."""
+        return self._segment.snapshot()
 
     def trim(self) -> None:
         """Keep only what would be the prefix padding of speech that starts now."""

@@ -7,7 +7,6 @@ convolutions, an LSTM cell, one sigmoid. Its 16 kHz and 8 kHz halves share nothi
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import logging
@@ -78,17 +77,6 @@ def choose_kernel() -> tuple[str, str]:
     except image.ImageError as error:
         return "numpy", f"half the time of onnxruntime; {error}"
     return "numba", f"compiled for {kernels.level}, mapped from {kernels.path}"
-
-
-def preload() -> None:
-    """Load what streams of both rates need, to be shared by processes that are forked later.
-
-    What is missing is left to :class:`SileroVAD`, whose errors have someone to read them.
-    """
-    name, _ = choose_kernel()
-    for rate in RATES:
-        with contextlib.suppress(OSError, ValueError):
-            _downloaded(name, rate)
 
 
 class SileroVAD:
@@ -214,11 +202,13 @@ def _network(name: str, sample_rate: int, path: Path | None) -> Network:
 
 def _downloaded(name: str, sample_rate: int) -> Network:
     compiled = image.find().path if name == "numba" else None
-    return _shared(name, sample_rate, files.path(FILE), compiled)
+    return _shared(name, sample_rate, files.settings(), compiled)
 
 
 @functools.lru_cache(maxsize=_CACHED)
-def _shared(name: str, sample_rate: int, _source: Path, _image: Path | None) -> Network:
+def _shared(
+    name: str, sample_rate: int, _settings: tuple[str | None, ...], _image: Path | None
+) -> Network:
     return _arranged(name, arrange(files.weights(FILE), sample_rate))
 
 

@@ -6,9 +6,9 @@ durations are sums of the window's duration in double precision, as there.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from numbers import Real
 from typing import Literal, NamedTuple
 
 from .threshold import DEACTIVATION, AdaptiveThreshold
@@ -47,7 +47,7 @@ class SpeechOptions:
 
     def _check(self, name: str) -> None:
         value = getattr(self, name)
-        is_number = isinstance(value, Real)
+        is_number = _is_number(value)
         if name in _ALSO and value == _ALSO[name]:
             return
         if is_number and name in _ABOVE_ZERO and not value > 0:
@@ -64,6 +64,14 @@ class SpeechOptions:
         if self.activation_threshold == "auto":
             return activation * DEACTIVATION
         return max(activation - 0.15, 0.01)
+
+
+def _is_number(value: object) -> bool:
+    try:
+        math.isnan(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False
+    return True
 
 
 _ALSO = {

@@ -75,6 +75,11 @@ def sources() -> str:
 
 def folder() -> Path:
     """Return where the images are, in the cache."""
+    return _folder(files.settings())
+
+
+@functools.cache
+def _folder(_settings: tuple[str | None, ...]) -> Path:
     return files.cache_dir() / "kernels"
 
 
@@ -84,17 +89,22 @@ def path(level: str) -> Path:
 
 
 def find() -> Image:
-    """Map the best image that there is; the same one for all who ask.
+    """Map the best image that there is; the same one for all who ask, even if it is removed.
 
     Raises:
         ImageError: There is none, or it cannot be trusted or mapped.
     """
     if (reason := unsupported()) is not None:
         raise ImageError(reason)
+    return _find(folder())
+
+
+@functools.lru_cache(maxsize=4)
+def _find(folder: Path) -> Image:
     for level in levels():
         if path(level).exists():
-            return _mapped(path(level))
-    raise ImageError(f"no compiled kernels in {folder()}: run `{files.COMMAND}`")
+            return load(path(level))
+    raise ImageError(f"no compiled kernels in {folder}: run `{files.COMMAND}`")
 
 
 def exists() -> bool:
@@ -107,11 +117,6 @@ def unsupported() -> str | None:
     if levels():
         return None
     return "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C"
-
-
-@functools.lru_cache(maxsize=4)
-def _mapped(path: Path) -> Image:
-    return load(path)
 
 
 def load(path: Path) -> Image:

@@ -270,7 +270,7 @@ class VADStream(agents.vad.VADStream):
         """Seconds by which inference has fallen behind real time."""
 
     def _new_resampler(self, rate: int) -> Resampler:
-        kernel: Literal["numba", "soxr"] = "numba" if self._model.kernel == "numba" else "soxr"
+        kernel: Literal["numba", "numpy"] = "numba" if self._model.kernel == "numba" else "numpy"
         return Resampler(rate, self._model.sample_rate, kernel)
 
     def _windows(self, frame: rtc.AudioFrame) -> list[Samples]:
@@ -350,7 +350,7 @@ class VADStream(agents.vad.VADStream):
                 timestamp=self._detector.timestamp,
                 speech_duration=step.speech_duration,
                 silence_duration=step.silence_duration,
-                frames=[self._frame(heard)],
+                frames=[self._frame(heard.tobytes())],
                 probability=step.probability,
                 inference_duration=elapsed,
                 speaking=step.speaking,
@@ -372,8 +372,8 @@ class VADStream(agents.vad.VADStream):
             )
         )
 
-    def _frame(self, pcm: PCM) -> rtc.AudioFrame:
-        return rtc.AudioFrame(pcm.tobytes(), self._buffer.rate, 1, len(pcm))
+    def _frame(self, pcm: bytes | memoryview) -> rtc.AudioFrame:
+        return rtc.AudioFrame(pcm, self._buffer.rate, 1, len(pcm) // 2)
 
 
 def _given(**options: NotGivenOr[Any]) -> dict[str, Any]:
