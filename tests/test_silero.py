@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nearvoice import SileroVAD, arrays, files, silero
+from nearvoice import SileroVAD, arrays, files
 from nearvoice.audio import resample, to_float32
 from nearvoice.kernels import build, fused, image
 from nearvoice.silero import FILE, choose_kernel
@@ -598,20 +598,12 @@ def test_weights_whose_first_layer_is_another_are_numpy_for_auto_and_refused_for
         SileroVAD(onnx_file=path, kernel="numba")
 
 
-def test_preloading_without_model_files_is_no_error(monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("NEARVOICE_CACHE", str(tmp_path))
-    monkeypatch.delenv("NEARVOICE_MODELS_DIR", raising=False)
-    silero.preload()
-
-
 USED = """
 import os, sys, threading
 import numpy
 before = len(os.listdir("/proc/self/task"))
 import nearvoice
-from nearvoice import silero
 from nearvoice.resample import Resampler
-silero.preload()
 for rate in (8_000, 16_000):
     vad = nearvoice.SileroVAD(rate, "numba")
     assert vad.kernel == "numba"

@@ -151,3 +151,90 @@ def test_a_stream_does_not_feel_another_one(probabilities: list[float]) -> None:
     for probability, want in zip(probabilities, expected, strict=True):
         other.step(1.0 - probability)
         assert ours.step(probability) == want
+
+
+# ---- speech that does not end ---------------------------------------------------------------
+
+
+def test_speech_is_ended_when_it_has_lasted_its_longest_and_goes_on_as_new_speech() -> None:
+    options = SpeechOptions(smoothing=0.0, max_speech_duration=0.32)
+    got = changes([1.0] * 26 + [0.0] * 20, options)
+    assert got == [
+        (2, "start"),
+        (10, "end"),
+        (12, "start"),
+        (20, "end"),
+        (22, "start"),
+        (30, "end"),
+    ]
+
+
+def test_a_forced_end_says_so_and_tells_all_of_the_speech() -> None:
+    detector = SpeechDetector(WINDOW, SpeechOptions(smoothing=0.0, max_speech_duration=0.32))
+    ends = [s.change for s in (detector.step(1.0) for _ in range(10)) if s.change][1:]
+    assert [(end.boundary, end.forced) for end in ends] == [(Boundary.END, True)]
+    assert ends[0].speech_duration == pytest.approx(0.32)
+    assert ends[0].silence_duration == 0.0
+    assert not detector.speaking
+    assert detector.idle
+
+
+def test_a_forced_end_within_a_pause_does_not_count_the_pause_as_speech() -> None:
+    detector = SpeechDetector(WINDOW, SpeechOptions(smoothing=0.0, max_speech_duration=0.32))
+    steps = [detector.step(p) for p in [1.0] * 6 + [0.0] * 30]
+    [end] = [s.change for s in steps if s.change and s.change.boundary is Boundary.END]
+    assert end.forced
+    assert end.speech_duration == pytest.approx(6 * WINDOW)
+    assert end.silence_duration == pytest.approx(4 * WINDOW)
+
+
+def test_speech_that_ends_by_itself_is_not_forced() -> None:
+    options = SpeechOptions(smoothing=0.0, max_speech_duration=2.0)
+    detector = SpeechDetector(WINDOW, options)
+    found = [s.change for s in map(detector.step, [1.0] * 10 + [0.0] * 30) if s.change]
+    assert [change.forced for change in found] == [False, False]
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=300),
+    st.floats(0.01, 3.0),
+    st.floats(0.0, 0.5),
+)
+def test_no_speech_is_longer_than_the_longest_and_starts_and_ends_alternate(
+    probabilities: list[float], longest: float, shortest: float
+) -> None:
+    options = SpeechOptions(
+        smoothing=0.0, max_speech_duration=longest, min_speech_duration=shortest
+    )
+    found = changes(probabilities, options)
+    assert [kind for _, kind in found] == ["start", "end"] * (len(found) // 2) + ["start"] * (
+        len(found) % 2
+    )
+    for (start, _), (end, _) in zip(found[::2], found[1::2], strict=False):
+        assert (end - start) * WINDOW <= longest + WINDOW
+
+
+# ---- a threshold that is learnt -------------------------------------------------------------
+
+
+def test_a_learnt_threshold_hears_clean_speech_as_the_fixed_one_does() -> None:
+    call = ([0.001] * 50 + [0.99] * 60) * 20
+    assert changes(call, SpeechOptions(smoothing=0.0, activation_threshold="auto")) == changes(call)
+
+
+def test_a_learnt_threshold_hears_a_caller_of_whom_the_network_is_in_doubt() -> None:
+    call = ([0.001] * 60 + [0.3] * 20 + [0.6] + [0.3] * 19) * 20
+    learnt = changes(call, SpeechOptions(smoothing=0.0, activation_threshold="auto"))
+    fixed = changes(call, SpeechOptions(smoothing=0.0))
+    assert len(fixed) == 0
+    assert len(learnt) > 20
+
+
+def test_a_learnt_threshold_sees_probabilities_before_they_are_smoothed() -> None:
+    seen: list[float] = []
+    detector = SpeechDetector(WINDOW, SpeechOptions(activation_threshold="auto"))
+    learn = detector.adaptive.step
+    detector.adaptive = type("Spy", (), {"step": lambda _, p: (seen.append(p), learn(p))[1]})()
+    for p in (0.9, 0.1, 0.5):
+        detector.step(p)
+    assert seen == [0.9, 0.1, 0.5]

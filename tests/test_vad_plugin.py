@@ -569,3 +569,113 @@ def test_pushing_after_the_end_is_refused_as_upstream() -> None:
             stream.push_frame(frame(np.zeros(10, np.int16), 16_000))
 
     virtual_loop.run(main)
+
+
+# ---- what upstream has not ----------------------------------------------------------------------
+
+
+def test_a_caller_at_8_khz_is_heard_by_the_8_khz_network_unless_a_rate_is_given() -> None:
+    trial = talk(8_000)
+    default = trials.run(silero, trial)
+    narrow = trials.run(silero, trials.with_options(trial, sample_rate=8_000))
+    wide = trials.run(silero, trials.with_options(trial, sample_rate=16_000))
+    assert trials.probabilities(default) == trials.probabilities(narrow)
+    assert trials.probabilities(default) != trials.probabilities(wide)
+
+
+def test_other_rates_are_heard_by_the_16_khz_network_by_default() -> None:
+    trial = talk(24_000)
+    wide = trials.run(silero, trials.with_options(trial, sample_rate=16_000))
+    assert trials.probabilities(trials.run(silero, trial)) == trials.probabilities(wide)
+
+
+def test_a_caller_who_comes_to_8_khz_in_mid_call_is_heard_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    before, after = trials.audio(talk(24_000, 8.0, 4.0)), trials.audio(talk(8_000, 12.0, 4.0))
+
+    def use(_: silero.VAD, stream: silero.VADStream) -> None:
+        stream.push_frame(frame(before, 24_000))
+        stream.push_frame(frame(after, 8_000))
+
+    events = [e for e in listen(use) if e.type is INFERENCE]
+    assert len(events) == pytest.approx(8.0 / 0.032, abs=2)
+    assert np.mean([e.probability for e in events[-120:]]) > 0.5
+    assert caplog.text.count("the sample rate of the input changed") == 1
+
+
+def test_speech_that_does_not_end_is_ended_with_one_warning_and_counted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pcm = trials.audio(talk(start=8.5, seconds=4.0))
+    counted = []
+
+    async def use(vad: silero.VAD, stream: silero.VADStream) -> None:
+        stream.push_frame(frame(pcm, 16_000))
+        await asyncio.sleep(1)
+        counted.append(vad.forced_ends)
+
+    events = listen(use, max_speech_duration=1.0)
+    kinds = [e.type for e in events if e.type is not INFERENCE]
+    assert kinds[:4] == [START, END, START, END]
+    assert counted == [kinds.count(END)]
+    assert caplog.text.count("speech did not end within max_speech_duration (1 s)") == 1
+
+
+def test_no_sound_is_lost_or_repeated_where_an_end_was_forced() -> None:
+    pcm = trials.audio(talk(start=8.5, seconds=4.0))
+    events = listen(
+        lambda _, stream: stream.push_frame(frame(pcm, 16_000)),
+        max_speech_duration=1.0,
+        prefix_padding_duration=0.5,
+    )
+    ends = [np.frombuffer(e.frames[0].data, np.int16) for e in events if e.type is END]
+    assert len(ends) >= 2
+    joined = np.concatenate(ends)
+    start = next(i for i in range(len(pcm)) if np.array_equal(pcm[i : i + 400], joined[:400]))
+    assert np.array_equal(joined, pcm[start : start + len(joined)])
+
+
+def test_what_was_learnt_of_a_caller_outlives_a_flush() -> None:
+    async def main() -> None:
+        vad = silero.VAD.load(activation_threshold="auto")
+        stream, other = vad.stream(), vad.stream()
+        for _ in range(300):
+            for p in (0.2, 0.3, 0.6, 0.001, 0.001):
+                stream._detector.step(p)
+        learnt = stream._detector.adaptive.threshold
+        stream.flush()
+        stream.push_frame(frame(np.zeros(1600, np.int16), 16_000))
+        await asyncio.sleep(0.1)
+        assert learnt < 0.4
+        assert stream._detector.adaptive.threshold < 0.4
+        assert other._detector.adaptive.threshold == 0.5
+
+    virtual_loop.run(main)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+def test_speech_after_a_minute_of_noise_is_heard_with_drift_reset_and_later_without(
+    rate: int,
+) -> None:
+    noise = np.random.default_rng(0).standard_normal(60 * rate) * 1000
+    sound = np.concatenate((noise.astype(np.int16), trials.audio(talk(rate, 8.5, 3.0))))
+
+    def heard(drift_reset: bool) -> int:
+        events = listen(
+            lambda _, stream: stream.push_frame(frame(sound, rate)), drift_reset=drift_reset
+        )
+        late = [e for e in events if e.type is INFERENCE and e.timestamp > 60.0]
+        return sum(e.probability >= 0.5 for e in late)
+
+    assert heard(True) > 80
+    assert heard(True) >= heard(False)
+
+
+def test_all_kernels_give_the_same_starts_and_ends_on_the_sample_call() -> None:
+    answers = {}
+    for kernel in ("auto", "numpy", "onnxruntime"):
+        trial = talk(16_000, start=0.0, seconds=29.0, kernel=kernel, min_silence_duration=0.15)
+        answers[kernel] = [change[:2] for change in trials.changes(trials.run(silero, trial))]
+    assert len(answers["numpy"]) > 4
+    assert answers["auto"] == answers["numpy"] == answers["onnxruntime"]

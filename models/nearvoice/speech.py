@@ -169,7 +169,7 @@ class SpeechDetector:
         is_speech = self._is_speech(self.probability, self._activation(probability))
         change = self._speech() if is_speech else self._silence()
         if change is None and self._is_too_long():
-            change = self._end(self.speech_duration, forced=True)
+            change = self._end(forced=True)
         return Step(*before, change)
 
     def _activation(self, probability: float) -> float:
@@ -205,10 +205,11 @@ class SpeechDetector:
         self.raw_speech = 0.0
         if not self.speaking or self.raw_silence < self.options.min_silence_duration:
             return None
-        return self._end(max(0.0, self.speech_duration - self.raw_silence))
+        return self._end()
 
-    def _end(self, spoken: float, forced: bool = False) -> Change:
+    def _end(self, forced: bool = False) -> Change:
         """End speech; if it goes on, it starts anew when it has lasted long enough for that."""
+        spoken = max(0.0, self.speech_duration - self.raw_silence)
         self.speaking = False
         self.raw_speech = 0.0
         self.speech_duration, self.silence_duration = 0.0, self.raw_silence
