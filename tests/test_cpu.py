@@ -42,18 +42,16 @@ def test_a_value_may_hold_a_colon() -> None:
     assert parse("model name : a: b\n").model == "a: b"
 
 
-def test_a_system_without_cpuinfo_has_an_empty_processor(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "none")
-    assert processor() == Processor()
+def test_a_system_without_cpuinfo_has_an_empty_processor(tmp_path: Path) -> None:
+    assert processor(tmp_path / "none") == Processor()
 
 
 def test_hundreds_of_processors_are_not_all_read(monkeypatch, tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
     path.write_bytes((EPYC * 5000).encode() + b"\xff")
-    monkeypatch.setattr(cpu, "_CPUINFO", path)
     read = []
     monkeypatch.setattr(cpu, "parse", lambda text: read.append(len(text)) or parse(text))
-    assert processor() == parse(EPYC)
+    assert processor(path) == parse(EPYC)
     assert read[0] <= 20_000
 
 

@@ -21,11 +21,11 @@ class Processor(NamedTuple):
 
 
 @functools.cache
-def processor() -> Processor:
-    """Return the processor of this machine."""
-    if not _CPUINFO.exists():
+def processor(cpuinfo: Path = _CPUINFO) -> Processor:
+    """Return the processor of this machine, as the file that Linux keeps has it."""
+    if not cpuinfo.exists():
         return Processor()
-    with _CPUINFO.open("rb", buffering=0) as file:
+    with cpuinfo.open("rb", buffering=0) as file:
         return parse(file.read(_ENOUGH).decode("utf-8", "replace"))
 
 
