@@ -120,8 +120,10 @@ class SampleQueue:
 
     def peek(self, count: int) -> PCM:
         """Return a copy of the first ``count`` samples, or of all when there are fewer."""
-        parts = self._parts(count)
-        return parts[0].copy() if len(parts) == 1 else np.concatenate([*parts, _NOTHING])
+        count = min(count, self._length)
+        if 0 < count <= self._BLOCK - self._first:
+            return self._blocks[0][self._first : self._first + count].copy()
+        return np.concatenate([*self._parts(count), _NOTHING])
 
     def snapshot(self) -> memoryview:
         """Return a copy of all samples, as bytes, in memory pages of their own.
@@ -157,8 +159,8 @@ class SampleQueue:
         self._first = self._length = 0
 
     def _parts(self, count: int) -> list[PCM]:
-        """Return views of the first ``count`` samples, in order."""
-        left, start, parts = min(count, self._length), self._first, []
+        """Return views of the first ``count`` samples, of so many that are there, in order."""
+        left, start, parts = count, self._first, []
         for block in self._blocks:
             if left <= 0:
                 break
