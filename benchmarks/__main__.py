@@ -1,31 +1,76 @@
 """``python -m benchmarks [TASK ...]``: measure, print, keep the result."""
 
+from __future__ import annotations
+
 import argparse
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from nearvoice import files
 
-from . import machine, startup, vad
+from . import accuracy, data, drift, machine, quiet, speed, startup, tiles, vad, window, worker
+from .show import show
 
-TASKS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "vad-cpu": lambda a: vad.cpu(_audio(a), a.rounds),
-    "vad-window": lambda a: vad.window(_audio(a), a.rounds),
-    "vad-memory": lambda a: vad.memory(_audio(a), a.streams),
-    "startup": lambda a: startup.startup(a.rounds),
+Result = dict[str, Any]
+
+
+class Task(NamedTuple):
+    """Something to measure."""
+
+    run: Callable[[argparse.Namespace], Result]
+    report: Callable[[Result], str] = show
+    """Result -> text to print."""
+
+
+TASKS = {
+    "vad": Task(lambda a: accuracy.accuracy(_data(a), jobs=a.jobs), accuracy.report),
+    "vad-drift": Task(lambda a: drift.drift(_data(a)), drift.report),
+    "vad-quiet": Task(lambda a: quiet.quiet(_data(a)), quiet.report),
+    "vad-window": Task(lambda a: window.window(_audio(a), a.rounds)),
+    "vad-cpu": Task(lambda a: speed.cpu(_audio(a), a.rounds)),
+    "vad-memory": Task(lambda a: vad.memory(_audio(a), a.streams)),
+    "worker-memory": Task(lambda a: worker.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
+    "startup": Task(lambda a: startup.startup(a.rounds)),
+    "kernel-tiles": Task(lambda a: tiles.tiles(a.rounds)),
 }
 
 
 def main() -> None:
     """Run the tasks that are named, all of them by default."""
+    arguments = _arguments()
+    logging.disable(logging.WARNING)
+    for name in arguments.tasks or TASKS:
+        on = machine.describe()
+        try:
+            result = {**TASKS[name].run(arguments), "machine": on}
+        except data.MissingDataError as error:
+            if arguments.tasks:
+                raise SystemExit(f"{name}: {error}") from error
+            print(f"\n{name}: skipped: {error}")
+            continue
+        arguments.results.mkdir(parents=True, exist_ok=True)
+        path = arguments.results / f"{name}.json"
+        path.write_text(json.dumps(result, indent=2) + "\n")
+        print(f"\n{name}: {result['what']}\n{TASKS[name].report(result)}\n  saved {path}")
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all")
     parser.add_argument("--rounds", type=_count, default=9, help="times each system has its turn")
     parser.add_argument("--streams", type=_count, default=1000, help="of vad-memory")
     parser.add_argument("--audio", type=Path, help="16-bit WAV to use instead of the sample call")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=f"folder of labelled speech for vad, vad-drift and vad-quiet (default: {data.VARIABLE}"
+        " of the environment); without one they are skipped",
+    )
+    parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes of vad")
     parser.add_argument(
         "--results",
         type=Path,
@@ -37,15 +82,11 @@ def main() -> None:
     unknown = set(arguments.tasks) - set(TASKS)
     if unknown:
         parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
-    logging.disable(logging.WARNING)
-    for task in arguments.tasks or TASKS:
-        on = machine.describe()
-        result = {**TASKS[task](arguments), "machine": on}
-        arguments.results.mkdir(parents=True, exist_ok=True)
-        path = arguments.results / f"{task}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-        show(result)
-        print(f"  saved {path}")
+    return arguments
+
+
+def _data(arguments: argparse.Namespace) -> Path:
+    return data.data_folder(arguments.data)
 
 
 def _audio(arguments: argparse.Namespace) -> Path:
@@ -58,20 +99,6 @@ def _count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {text}")
     return number
-
-
-def show(result: dict[str, Any]) -> None:
-    """Print a result: one line a system, medians, with minimum and maximum behind them."""
-    print(f"\n{result['task']}: {result['what']}")
-    for name, figures in result["systems"].items():
-        cells = [f"{figure} {_cell(value)}" for figure, value in figures.items()]
-        print(f"  {name:27s}" + "   ".join(cells))
-
-
-def _cell(value: float | dict[str, float]) -> str:
-    if isinstance(value, dict):
-        return f"{value['median']:g} ({value['min']:g} to {value['max']:g})"
-    return f"{value:g}"
 
 
 if __name__ == "__main__":

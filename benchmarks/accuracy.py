@@ -25,13 +25,16 @@ from rich.progress import track
 from nearvoice.audio import Samples
 from nearvoice.speech import SpeechOptions
 
-from . import data, metrics, peers
+from . import data, metrics, peers, sounds, systems
 from .data import Clip, Segment
 
 SNRS = (20, 10, 5, 0)
 """dB of labelled speech above the noise."""
 SILENCE = 2.0
 """Seconds of zeros after each clip of the events set, so that the last END can come."""
+MADE = 1
+"""Higher each time another clip comes of the same data, or another question is put to a system:
+predictions made before are not used then. A new version of a system needs nothing of it."""
 
 
 class Recipe(NamedTuple):
@@ -50,7 +53,7 @@ TEN, AMI = Recipe("ten", "ten"), Recipe("ami", "ami")
 EVENTS = Recipe("ten events", "ten", events=True)
 MIXES = {
     (noise, snr): Recipe(f"ten {noise} {snr} dB", "ten", noise, snr)
-    for noise in data.AMBIENCES
+    for noise in sounds.AMBIENCES
     for snr in SNRS
 }
 RECIPES = (TEN, AMI, EVENTS, *MIXES.values())
@@ -108,11 +111,11 @@ def make(recipe: Recipe, folder: Path) -> list[Clip]:
     if recipe.noise is None:
         return clips
     noise = _noises()[recipe.noise]
-    return [data.mix(clip, noise, recipe.snr, seed) for seed, clip in enumerate(clips)]
+    return [sounds.mix(clip, noise, recipe.snr, seed) for seed, clip in enumerate(clips)]
 
 
 def _then_silence(samples: Samples) -> Samples:
-    return np.concatenate((samples, data.digital_silence(SILENCE)))
+    return np.concatenate((samples, sounds.digital_silence(SILENCE)))
 
 
 @functools.cache
@@ -125,7 +128,7 @@ def labelled(source: str, folder: Path) -> list[Clip]:
     return data.ten(folder) if source == "ten" else data.ami(folder)
 
 
-_noises = functools.cache(data.noises)
+_noises = functools.cache(sounds.noises)
 
 
 @functools.cache
@@ -133,18 +136,11 @@ def load(name: str) -> peers.System | str:
     """Return a system, loaded once in a process, or why it cannot be had here."""
     try:
         return peers.SYSTEMS[name]()
-    except (ImportError, OSError) as error:
-        remedy = peers.REMEDIES.get(name)
-        return f"{type(error).__name__}: {error}" + (f"; {remedy}" if remedy else "")
+    except systems.MISSING as error:
+        return systems.reason(name, error)
 
 
 # ---- score ------------------------------------------------------------------------------------
-
-
-def mean(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Return the mean of each figure."""
-    listed = list(rows)
-    return {name: round(float(np.mean([row[name] for row in listed])), 4) for name in listed[0]}
 
 
 def score(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dict[str, Any]:
@@ -155,12 +151,13 @@ def score(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dic
         if not recipe.events
     }
     noisy = {
-        f"ten {snr} dB": mean(rows[MIXES[noise, snr]] for noise in data.AMBIENCES) for snr in SNRS
+        f"ten {snr} dB": metrics.mean(rows[MIXES[noise, snr]] for noise in sounds.AMBIENCES)
+        for snr in SNRS
     }
     return {
         "ten": rows[TEN],
         **noisy,
-        "ten 0 dB by noise": {noise: rows[MIXES[noise, 0]] for noise in data.AMBIENCES},
+        "ten 0 dB by noise": {noise: rows[MIXES[noise, 0]] for noise in sounds.AMBIENCES},
         **({"ami": rows[AMI]} if AMI in rows else {}),
         "ten events": _events(files[EVENTS], labelled("ten", folder)),
     }
@@ -168,10 +165,8 @@ def score(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dic
 
 def _frames(path: Path, window_seconds: float, clips: Sequence[Clip]) -> dict[str, float]:
     with np.load(path) as said:
-        scores = [
-            metrics.to_grid(said[clip.name], window_seconds, len(clip.labels)) for clip in clips
-        ]
-    return metrics.figures(np.concatenate([clip.labels for clip in clips]), np.concatenate(scores))
+        heard = [said[clip.name] for clip in clips]
+    return metrics.figures(*metrics.on_grid(clips, heard, window_seconds))
 
 
 def _events(path: Path, clips: Sequence[Clip]) -> dict[str, float | None]:
@@ -259,7 +254,10 @@ def _datasets(folder: Path) -> dict[str, dict[str, Any]]:
         described["ami"] = _describe("ami", folder)
     except data.MissingDataError as error:
         described["ami"] = {"missing": str(error)}
-    noise = {"source": "livekit-agents, resources/*.ogg", "sha256": data.digest(data.noise_files())}
+    noise = {
+        "source": "livekit-agents, resources/*.ogg",
+        "sha256": data.digest(sounds.noise_files()),
+    }
     return {**described, "noises": noise}
 
 
@@ -275,11 +273,9 @@ def _describe(name: str, folder: Path) -> dict[str, Any]:
 
 
 def _key(datasets: dict[str, dict[str, Any]]) -> str:
-    """Return a name that changes with the sounds, and with the code that makes and asks."""
-    state = hashlib.sha256(json.dumps(datasets, sort_keys=True).encode())
-    for module in (data, peers):
-        state.update(Path(str(module.__file__)).read_bytes())
-    return state.hexdigest()[:12]
+    """Return a name that changes with the sounds, and with how they are made and asked."""
+    state = [MADE, *(described.get("sha256") for described in datasets.values())]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()[:12]
 
 
 def _slug(text: str) -> str:

@@ -5,14 +5,14 @@ numpy in, plain numbers out; frames are of 10 ms, times in seconds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .data import FRAME_SECONDS, HOP, RATE, Labels, Segment
+from .data import FRAME_SECONDS, HOP, RATE, Clip, Labels, Segment
 
 Scores = npt.NDArray[np.floating]
 """Probabilities, or any scores that are higher where speech is likelier; floating[n]."""
@@ -44,6 +44,17 @@ def to_grid(probabilities: Scores, window_seconds: float, frames: int) -> Scores
     windows = np.floor(middles / window_seconds).astype(int)
     on_grid: Scores = probabilities[np.minimum(windows, len(probabilities) - 1)]
     return on_grid
+
+
+def on_grid(
+    clips: Sequence[Clip], probabilities: Sequence[Scores], window_seconds: float
+) -> tuple[Labels, Scores]:
+    """Return the labels of clips in a row, and the probabilities of their windows beside them."""
+    scores = [
+        to_grid(said, window_seconds, len(clip.labels))
+        for clip, said in zip(clips, probabilities, strict=True)
+    ]
+    return np.concatenate([clip.labels for clip in clips]), np.concatenate(scores)
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float:
@@ -127,6 +138,12 @@ def figures(labels: Labels, scores: Scores) -> dict[str, float]:
         "best_threshold": threshold,
     }
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def mean(rows: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return the mean of each figure over some rows, rounded to four places."""
+    listed = list(rows)
+    return {name: round(float(np.mean([row[name] for row in listed])), 4) for name in listed[0]}
 
 
 class _Curve(NamedTuple):

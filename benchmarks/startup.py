@@ -7,6 +7,14 @@ import sys
 from typing import Any
 
 from . import systems
+from .rounds import turns
+
+
+def ours(kernel: str) -> tuple[str, str]:
+    """Return how our VAD is imported and loaded."""
+    load = f"silero.VAD.load(kernel={kernel!r})"
+    return "from livekit.plugins.nearvoice import silero", load
+
 
 STEPS = {
     systems.PEER: (
@@ -21,10 +29,8 @@ STEPS = {
         "import livekit.plugins.nearvoice",
         "None",
     ),
-    systems.OURS: (
-        "from livekit.plugins.nearvoice import silero",
-        "silero.VAD.load(kernel='numpy')",
-    ),
+    systems.OURS["numba"]: ours("numba"),
+    systems.OURS["numpy"]: ours("numpy"),
 }
 """System -> (import, load), as its documentation has them; None stops after the import."""
 
@@ -60,16 +66,23 @@ print(json.dumps({{
 
 
 def startup(rounds: int) -> dict[str, Any]:
-    """Return milliseconds and MiB on top of ``import livekit.agents`` (Linux), systems in turn."""
+    """Return milliseconds and MiB on top of ``import livekit.agents`` (Linux), systems in turn.
+
+    Args:
+        rounds: Turns of each system.
+
+    Raises:
+        NotCompiledError: The numba kernel has not been compiled.
+    """
+    systems.check_compiled()
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in STEPS}
-    for turn in range(rounds + 1):
-        for name, (imports, load) in STEPS.items():
-            program = PROGRAM.format(imports=imports, load=load)
-            command = [sys.executable, "-c", program]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            if turn:  # the first round fills the disk cache
-                measured[name].append(json.loads(done.stdout))
-        print(f"round {turn} of {rounds}", file=sys.stderr)
+    for turn, name in turns(rounds + 1, STEPS, "startup"):
+        imports, load = STEPS[name]
+        program = PROGRAM.format(imports=imports, load=load)
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        if turn:  # the first round fills the disk cache
+            measured[name].append(json.loads(done.stdout))
     return {
         "task": "startup",
         "what": "ms and MiB from livekit.agents to the first event, in a new process",

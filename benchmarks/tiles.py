@@ -23,7 +23,7 @@ from nearvoice.kernels.layout import HIDDEN, Tiles
 from nearvoice.silero import FILE
 from nearvoice.silero_network import Network, arrange
 
-from .vad import spread
+from .rounds import spread, turns
 
 WIDE = (
     Tiles(16, 4, 64, 2, 64, 128),
@@ -49,18 +49,20 @@ CALLS = 100
 
 
 def tiles(rounds: int) -> dict[str, Any]:
-    """Return microseconds of one call of the 16 kHz kernel for each candidate, in turn."""
+    """Return microseconds of one call of the 16 kHz kernel for each candidate, in turn.
+
+    Args:
+        rounds: Turns of each system.
+    """
     usable = image.levels()
     levels = ["x86-64-v4", *usable] if usable[:1] == ["x86-64-v4-256"] else usable
     with tempfile.TemporaryDirectory() as folder:
         kernels = dict(_kernels(levels, Path(folder)))
         times: dict[str, list[float]] = {name: [] for name in kernels}
-        for turn in range(rounds + 1):
-            for name, network in kernels.items():
-                took = _time(network)
-                if turn:
-                    times[name].append(took)
-            print(f"round {turn} of {rounds}", file=sys.stderr)
+        for turn, name in turns(rounds + 1, kernels, "kernel-tiles"):
+            took = _time(kernels[name])
+            if turn:
+                times[name].append(took)
     return {
         "task": "kernel-tiles",
         "what": "µs of the 16 kHz kernel by level and tiles: vector, rows, width, pair rows, pair "

@@ -20,22 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nearvoice import silero
-
-from . import startup, systems, vad
+from . import startup, systems
+from .playback import RATE, recording
+from .rounds import spread
 
 NONE = "no VAD"
 """A job without VAD: what all the others are compared with."""
 SYSTEMS = {
     NONE: ("import livekit.agents", "None"),
     **{name: startup.STEPS[name] for name in (systems.PEER, systems.NATIVE)},
-    **{
-        f"nearvoice {kernel}": (
-            "from livekit.plugins.nearvoice import silero",
-            f"silero.VAD.load(kernel={kernel!r})",
-        )
-        for kernel in silero.KERNELS
-    },
+    **{name: startup.ours(kernel) for kernel, name in systems.OURS.items()},
 }
 """System -> (import, load), as its documentation has them."""
 
@@ -48,6 +42,8 @@ PHASES = {
 }
 """Name of a phase in ``worker_agent`` -> in a result. At the end of each all jobs wait and are
 measured at once, but for the first: they are not started at once, so each measures itself."""
+ROUNDS = 3
+"""Enough: memory hardly differs from round to round, and each takes minutes."""
 LIMIT = 180.0
 """Seconds within which all jobs must reach the next phase."""
 
@@ -100,9 +96,11 @@ def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dic
 
     Raises:
         RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
+        NotCompiledError: The numba kernel has not been compiled.
     """
+    systems.check_compiled()
     with tempfile.NamedTemporaryFile(suffix=".pcm") as call:
-        call.write(vad.recording(path, vad.RATE, seconds).tobytes())
+        call.write(recording(path, RATE, seconds).tobytes())
         call.flush()
         measured: dict[str, list[Worker]] = {name: [] for name in SYSTEMS}
         for turn in range(1, rounds + 1):
@@ -136,19 +134,19 @@ def rows(measured: Mapping[str, list[Worker]]) -> dict[str, dict[str, Any]]:
             job = [_median(worker.jobs[phase]) for worker in workers]
             pairs = zip(job, nothing, strict=True)
             found[f"{name}, {words}"] = {
-                "unique_mib": vad.spread([memory.unique for memory in job]),
-                "above_no_vad_mib": vad.spread([memory.unique - no.unique for memory, no in pairs]),
-                "proportional_mib": vad.spread([memory.proportional for memory in job]),
-                "resident_mib": vad.spread([memory.resident for memory in job]),
+                "unique_mib": spread([memory.unique for memory in job]),
+                "above_no_vad_mib": spread([memory.unique - no.unique for memory, no in pairs]),
+                "proportional_mib": spread([memory.proportional for memory in job]),
+                "resident_mib": spread([memory.resident for memory in job]),
             }
     for name, workers in measured.items():
         forkserver = [worker.forkserver for worker in workers]
         found[f"{name}, forkserver"] = {
-            "proportional_mib": vad.spread([memory.proportional for memory in forkserver]),
-            "resident_mib": vad.spread([memory.resident for memory in forkserver]),
+            "proportional_mib": spread([memory.proportional for memory in forkserver]),
+            "resident_mib": spread([memory.resident for memory in forkserver]),
         }
         total = [worker.total for worker in workers]
-        found[f"{name}, whole worker"] = {"proportional_mib": vad.spread(total)}
+        found[f"{name}, whole worker"] = {"proportional_mib": spread(total)}
     return found
 
 

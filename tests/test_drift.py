@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import data, drift
 from nearvoice import Framer, SileroVAD
 from nearvoice.audio import resample, to_float32
 from nearvoice.drift import FADING, PATIENCE, QUIET, DriftGuard
@@ -190,26 +189,3 @@ def test_the_cut_of_the_audio_does_not_matter() -> None:
 def test_noise_alone_makes_no_speech_of_it() -> None:
     for rate in (16_000, 8_000):
         assert listen(SileroVAD(rate), noise(rate, 60), guarded=True).max() < 0.5
-
-
-@pytest.mark.model
-def test_the_benchmark_finds_that_the_guard_hears_more_after_noise() -> None:
-    recording = sample.load()
-    turns = [data.Segment(turn.start, turn.end) for turn in recording.turns]
-    middles = (np.arange(2000) + 0.5) * data.FRAME_SECONDS
-    labels = np.any([(a <= middles) & (middles < b) for a, b in turns], axis=0)
-    clip = data.Clip("call", call(16_000)[: 2000 * data.HOP], labels)
-    model = SileroVAD(8_000)
-    speech = {"clean": drift._speech([clip], 8_000)}
-    prelude = drift._cut(data.stationary_noise(31.0, 0, db=-30.0), 8_000)
-    heard = {}
-    for name, cure in drift.SYSTEMS.items():
-        table = drift.Table(model, cure)
-        table.without(speech)
-        table.after("noise", prelude, (30,), speech)
-        heard[name] = table
-    off, ours = heard[drift.OFF], heard[drift.OURS]
-    assert ours.rows["noise, 30 s, clean"]["recall"] > off.rows["noise, 30 s, clean"]["recall"]
-    assert ours.false["noise"] == {"starts_per_hour": 0.0, "speech": 0.0}
-    lost = drift.worst(ours.rows, off.rows)["recall_lost_worst"]
-    assert lost[0] < drift.worst(off.rows, off.rows)["recall_lost_worst"][0]

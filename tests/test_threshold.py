@@ -3,8 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import data, quiet
-from benchmarks.data import HOP, RATE, Clip
+from benchmarks import hearing, sounds
 from nearvoice import SileroVAD
 from nearvoice.audio import resample, to_float32
 from nearvoice.threshold import DEACTIVATION, HIGHEST, LOWEST, AdaptiveThreshold
@@ -130,7 +129,7 @@ def heard(rate, db):
     """P(speech) of the sample call, four times in a row, so much quieter."""
     recording = sample.load()
     loud = to_float32(resample(recording.samples, recording.rate, rate))
-    return quiet.probabilities(SileroVAD(rate), np.tile(data.amplify(loud, -db), 4))
+    return hearing.probabilities(SileroVAD(rate), np.tile(sounds.amplify(loud, -db), 4))
 
 
 def windows_of_speech(rate):
@@ -158,42 +157,3 @@ def test_more_of_the_sample_call_is_heard_when_it_is_quiet(rate):
     fixed = said[: len(speech)] >= HIGHEST
     assert found[speech].mean() > fixed[speech].mean() + 0.1
     assert found[~speech].mean() < fixed[~speech].mean() + 0.1
-
-
-# ---- the table
-
-
-def bursts(name):
-    rng = np.random.default_rng(0)
-    labels = np.tile(np.repeat([False, True], 100), 3)
-    sound = rng.standard_normal(len(labels) * HOP).astype(np.float32) * 0.1
-    return Clip(name, sound * np.repeat(labels, HOP), labels)
-
-
-@pytest.mark.model
-def test_the_table_has_every_system_on_every_set(monkeypatch, tmp_path):
-    few = (("call -20 dB", [bursts("a")]), ("call -30 dB", [bursts("b"), bursts("c")]))
-    monkeypatch.setattr(quiet, "sets", lambda folder: iter(few))
-    monkeypatch.setattr(data, "ten", lambda folder: [bursts("d")])
-    monkeypatch.setattr(data, "noises", lambda: {"hiss": data.stationary_noise(3.0, 1)})
-    result = quiet.quiet(tmp_path, minutes=0.05)
-    assert result["systems"].keys() == quiet.SYSTEMS.keys()
-    assert result["sets"].keys() == dict(few).keys()
-    for figures in result["systems"].values():
-        assert figures["speech"].keys() == {*dict(few), "quiet, mean of calls"}
-        assert len(figures["noise"]) == 2 * (len(quiet.LEVELS) + 1) + 2
-    assert "auto" in quiet.report(result)
-
-
-def test_a_decision_with_a_fixed_threshold_is_that_of_the_policy():
-    said = np.array([0.1] * 10 + [0.9] * 40 + [0.1] * 40)
-    (speech,) = quiet.decide(quiet.SYSTEMS["fixed 0.5"], said)
-    assert speech.start == pytest.approx(12 * 0.032)
-    assert 50 * 0.032 + 0.55 < speech.end < 50 * 0.032 + 0.65
-
-
-def test_a_call_keeps_its_clips_and_their_labels():
-    one = quiet.call([bursts("a"), bursts("b")], seed=0)
-    assert len(one.samples) == len(one.labels) * HOP
-    assert one.labels.sum() == 600
-    assert 2 * quiet.PAUSES[0] <= len(one.samples) / RATE - 12 <= 2 * quiet.PAUSES[1]

@@ -1,11 +1,8 @@
-import math
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from benchmarks import speed, systems, worker
+from benchmarks import systems, worker
 from benchmarks.worker import Memory, Worker
 from nearvoice import files
 
@@ -67,8 +64,8 @@ def test_a_figure_is_the_median_job_of_a_round_and_its_spread_over_the_rounds() 
 
 
 def test_every_kernel_and_both_official_vads_are_compared() -> None:
-    names = {worker.NONE, systems.PEER, systems.NATIVE, systems.OURS, "nearvoice auto"}
-    assert names <= worker.SYSTEMS.keys()
+    names = {worker.NONE, systems.PEER, systems.NATIVE, *systems.OURS.values()}
+    assert names == worker.SYSTEMS.keys()
 
 
 @pytest.mark.model
@@ -93,109 +90,3 @@ def test_a_worker_that_cannot_start_is_reported_with_its_last_words(
     monkeypatch.setattr(worker, "SYSTEMS", {worker.NONE: ("import no_such_vad", "None")})
     with pytest.raises(RuntimeError, match=r"did not get to 'before'(?s:.*)named 'no_such_vad'"):
         worker.memory(files.path("sample.wav"), rounds=1, jobs=1, seconds=1.0)
-
-
-# ---- speed ------------------------------------------------------------------------------------
-
-OFFICIAL = {systems.PEER: [10.0, 20.0], systems.NATIVE: [4.0, 5.0]}
-
-
-def test_a_ratio_is_of_the_costs_in_the_same_round() -> None:
-    found = speed.ratios({**OFFICIAL, "ours": [1.0, 4.0]}, "ours")
-    assert found["ratio_to_plugin"] == {"median": 0.15, "min": 0.1, "max": 0.2}
-    assert found["ratio_to_native"] == {"median": 0.525, "min": 0.25, "max": 0.8}
-
-
-def test_there_is_no_ratio_to_an_official_vad_that_is_not_there() -> None:
-    found = speed.ratios({systems.NATIVE: [4.0], "ours": [1.0]}, "ours", "inference_")
-    assert found.keys() == {"inference_ratio_to_native"}
-
-
-def test_what_is_not_installed_is_a_row_that_says_so() -> None:
-    def a_package() -> object:
-        raise ModuleNotFoundError("No module named 'some_vad'")
-
-    def a_library() -> object:
-        raise OSError("libc++.so.1: cannot open shared object file")
-
-    loaded, missing = speed.load({"a": a_package, "b": a_library, "c": lambda: "a vad"})
-    assert loaded == {"c": "a vad"}
-    assert missing["a"] == {"missing": "No module named 'some_vad'"}
-    assert missing["b"]["missing"].startswith("libc++.so.1")
-
-
-def test_what_pacing_costs_without_a_vad_is_subtracted_round_by_round() -> None:
-    costs = {speed.NOTHING: [1.0, 2.0], systems.PEER: [11.0, 22.0], "ours": [2.0, 4.0]}
-    rows = speed.cpu_rows(costs, {systems.PEER: [4e-4, 4e-4], "ours": [1e-4, 2e-4]})
-    assert rows[speed.NOTHING] == {"cpu_ms_per_audio_s": {"median": 1.5, "min": 1.0, "max": 2.0}}
-    assert rows["ours"]["cpu_ms_per_audio_s"] == {"median": 1.5, "min": 1.0, "max": 2.0}
-    assert rows["ours"]["ratio_to_plugin"] == {"median": 0.1, "min": 0.1, "max": 0.1}
-    assert rows["ours"]["inference_us"]["max"] == 200.0
-    assert rows["ours"]["inference_ratio_to_plugin"]["max"] == 0.5
-
-
-def test_saturated_nothing_is_subtracted() -> None:
-    rows = speed.cpu_rows({"ours": [2.0]}, {"ours": [1e-4]})
-    assert rows.keys() == {"ours"}
-    assert rows["ours"]["cpu_ms_per_audio_s"]["median"] == 2.0
-
-
-def test_every_network_hears_a_second_of_sound_in_windows_of_its_own_size(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    heard: dict[int, int] = {}
-
-    def network(samples: int) -> speed.Network:
-        def call(window: np.ndarray) -> None:
-            assert window.dtype == np.float32
-            heard[samples] = heard.get(samples, 0) + len(window)
-
-        return speed.Network(samples, lambda pcm: pcm.astype(np.float32), call)
-
-    sizes = {systems.PEER: 512, "short": 256}
-    loaders = {name: (lambda size=size: network(size)) for name, size in sizes.items()}
-    monkeypatch.setattr(speed, "NETWORKS", loaders)
-    monkeypatch.setattr(speed, "MODES", {"hot": (lambda: None, 10)})
-    monkeypatch.setattr(speed, "recording", lambda *_: np.zeros(3_000, np.int16))
-    rows = speed.window(Path("silence"), rounds=2)["systems"]
-    assert heard == {512: 3 * 10 * 512, 256: 3 * 10 * 256}  # a round warms up
-    assert rows["short, hot"]["window_ms"] == 16.0
-    assert rows[f"{systems.PEER}, hot"]["ratio_to_plugin"]["median"] == 1.0
-
-
-def test_the_ratio_of_a_shorter_window_is_that_of_the_same_sound() -> None:
-    networks = {
-        systems.PEER: speed.Network(512, np.copy, np.copy),
-        "ten": speed.Network(256, np.copy, np.copy),
-    }
-    rows = speed.window_rows(networks, {systems.PEER: [100.0], "ten": [50.0]})
-    assert rows["ten"]["us_per_window"]["median"] == 50.0
-    assert rows["ten"]["ratio_to_plugin"]["median"] == 1.0
-
-
-def test_what_happens_before_a_call_is_not_timed() -> None:
-    took = speed.block(lambda _: None, range(5), lambda: time.sleep(0.01))
-    assert 0 < took < 5_000
-
-
-@pytest.mark.model
-@pytest.mark.parametrize("name", [systems.PEER, systems.NATIVE, systems.OURS, "energy gate"])
-def test_a_network_is_called_with_what_it_takes(name: str) -> None:
-    network = speed.NETWORKS[name]()
-    answer = network.call(network.prepare(np.zeros(network.samples, np.int16)))
-    assert answer is None or math.isfinite(float(answer))  # type: ignore[arg-type]
-
-
-@pytest.mark.model
-@pytest.mark.parametrize("condition", [speed.ROOM, speed.Condition(48_000, 10, 2)], ids=str)
-def test_every_vad_has_its_turn_in_the_cost_of_a_stream(
-    monkeypatch: pytest.MonkeyPatch, condition: speed.Condition
-) -> None:
-    monkeypatch.setattr(speed, "CONDITIONS", (condition,))
-    result = speed.cpu(files.path("sample.wav"), rounds=1, seconds=1.0, live=1.0)
-    found = result["systems"]
-    rows = {f"{name}, {condition}" for name in systems.VADS}
-    assert rows <= found.keys()
-    assert (f"{speed.NOTHING}, {condition}" in found) == (condition.streams > 0)
-    assert all(found[name]["inference_us"]["median"] > 0 for name in rows)
-    assert found[f"{systems.PEER}, {condition}"]["ratio_to_plugin"]["max"] == 1.0
