@@ -1,10 +1,14 @@
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks import cures, recovery, sounds
+from benchmarks import cures, drift, recovery, sounds
 from benchmarks.data import FRAME_SECONDS, HOP, Clip
 from nearvoice import SileroVAD
 from nearvoice.audio import resample, to_float32
+from tests.clips import data_folder
 from tests.offline import sample
 
 
@@ -33,3 +37,23 @@ def test_the_benchmark_finds_that_the_guard_hears_more_after_noise() -> None:
     assert ours.false["noise"] == {"starts_per_hour": 0.0, "speech": 0.0}
     lost = recovery.worst(ours.rows, off.rows)["recall_lost_worst"]
     assert lost[0] < recovery.worst(off.rows, off.rows)["recall_lost_worst"][0]
+
+
+@pytest.mark.model
+def test_the_table_has_every_rule_and_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hiss = {"stationary noise", "hold music", "menu beeps", "crowded room"}
+    monkeypatch.setattr(drift, "preludes", lambda: dict.fromkeys(hiss, sounds.stationary_noise))
+    monkeypatch.setattr(drift, "LENGTHS", (60,))
+    monkeypatch.setattr(drift, "RATES", (8_000,))
+    few = {name: cures.RULES[name] for name in (cures.OFF, cures.OURS)}
+    monkeypatch.setattr(drift, "RULES", few)
+    monkeypatch.setattr(drift, "CHOICES", {cures.OFF: few[cures.OFF]})
+    result = json.loads(json.dumps(drift.drift(data_folder(tmp_path))))
+    assert result["kernel"] in ("numba", "numpy")
+    assert result["systems"].keys() == few.keys()
+    assert result["systems"][cures.OURS].keys() == {"8000"}
+    text = drift.report(result)
+    assert f"| {cures.OURS} | 8000 |" in text
+    assert "| hold music, 60 s, clean |" in text
