@@ -2,6 +2,7 @@ import ctypes
 import json
 import mmap
 import os
+import platform
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from nearvoice.kernels import image
 
 supported = pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
 
-SEVEN = bytes.fromhex("b807000000c3")
-"""Machine code for x86-64: return 7."""
-EIGHT = bytes.fromhex("b808000000c3")
+ON_ARM = platform.machine() == "aarch64"
+SEVEN = bytes.fromhex("e0008052c0035fd6" if ON_ARM else "b807000000c3")
+"""Machine code of this processor: return 7."""
+EIGHT = bytes.fromhex("00018052c0035fd6" if ON_ARM else "b808000000c3")
+TRAP = bytes.fromhex("000020d4" if ON_ARM else "cc")
 V3 = frozenset(["avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
 V4 = V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 
@@ -23,7 +26,8 @@ V4 = V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "some.image"
     about = {"numba": "1.2", "llvmlite": "3.4"}
-    image.write(path, "x86-64-v3", [("seven", SEVEN, 0), ("eight", b"\xcc" + EIGHT, 1)], about)
+    kernels = [("seven", SEVEN, 0), ("eight", TRAP + EIGHT, len(TRAP))]
+    image.write(path, "x86-64-v3", kernels, about)
     return path
 
 
@@ -256,13 +260,29 @@ def test_a_processor_is_given_the_levels_that_it_can_run_best_first(name, cpu, l
     assert (image.unsupported() is None) == bool(levels)
 
 
+def test_an_arm_processor_of_64_bits_is_given_its_level(monkeypatch):
+    machine(monkeypatch, Processor(flags=frozenset(["fp", "asimd", "neon"])), name="aarch64")
+    assert image.levels() == ["aarch64"]
+    assert image.unsupported() is None
+    machine(monkeypatch, Processor(flags=frozenset(["fp"])), name="aarch64")
+    assert image.levels() == []
+
+
+@pytest.mark.parametrize("name", ["aarch64", "x86_64"])
+def test_a_python_of_32_bits_is_given_no_level_on_any_processor(name, monkeypatch):
+    machine(monkeypatch, Processor(flags=V4 | {"asimd"}), name=name)
+    assert image.levels() != []
+    monkeypatch.setattr(image.sys, "maxsize", 2**31 - 1)
+    assert image.levels() == []
+
+
 @pytest.mark.parametrize(
     ("system", "name"),
-    [("linux", "aarch64"), ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")],
+    [("linux", "riscv64"), ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")],
 )
 def test_other_systems_and_processors_are_given_no_level_and_a_reason(system, name, monkeypatch):
-    machine(monkeypatch, Processor(flags=V4), system, name)
+    machine(monkeypatch, Processor(flags=V4 | {"asimd"}), system, name)
     assert image.levels() == []
     assert not image.exists()
-    with pytest.raises(image.ImageError, match="need Linux on an x86-64 processor with AVX2"):
+    with pytest.raises(image.ImageError, match="AVX2, FMA and F16C, or on a 64-bit ARM"):
         image.find()

@@ -41,6 +41,11 @@ def build(level: str) -> Path:
     return path
 
 
+def processor_name(level: str) -> str:
+    """Return what LLVM calls a processor that can do what the level says, and no more."""
+    return "generic" if level == "aarch64" else level.removesuffix("-256")
+
+
 @contextmanager
 def _alone() -> Iterator[None]:
     """Hold the folder of the images, so that two processes do not both compile."""
@@ -61,7 +66,7 @@ def _alone() -> Iterator[None]:
 def _compile(level: str, path: Path) -> None:
     command = [sys.executable, "-m", "nearvoice.kernels.compile", level, str(path)]
     # numba would compile for this very processor; the level is what the image promises
-    settings = {"NUMBA_CPU_NAME": level.removesuffix("-256"), "NUMBA_CPU_FEATURES": ""}
+    settings = {"NUMBA_CPU_NAME": processor_name(level), "NUMBA_CPU_FEATURES": ""}
     environment = {**os.environ, **settings, "NUMBA_DISABLE_JIT": "0"}
     try:
         done = subprocess.run(

@@ -15,6 +15,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from . import check, fir, image, silero
+from .build import processor_name
 from .layout import TILES
 from .link import link
 
@@ -54,7 +55,7 @@ def _object(name: str, function: Any, level: str) -> bytes:  # noqa: ANN401
     module.link_in(llvm.parse_assembly(_LIBRARY))
     module.verify()
     machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=level.removesuffix("-256"), opt=3, reloc="pic", codemodel="small"
+        cpu=processor_name(level), opt=3, reloc="pic", codemodel="small"
     )
     emitted: bytes = machine.emit_object(module)
     return emitted

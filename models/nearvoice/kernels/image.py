@@ -29,6 +29,8 @@ PAGE = 4096
 _V3 = frozenset(["avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
 _V4 = _V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 """Flags of /proc/cpuinfo of two levels of the x86-64 psABI."""
+_ARM = frozenset(["asimd"])
+"""Flag of ARM's vector instructions, which nearly all of its 64-bit processors have."""
 _HALVED = {("AuthenticAMD", "25")}
 """Vendor and family of processors that run AVX-512 in halves (Zen 4): there the wider registers
 measured slower than more registers of 256 bits."""
@@ -53,13 +55,16 @@ class Image(NamedTuple):
 def levels() -> list[str]:
     """Return the levels that kernels exist for and this processor can run, best first.
 
-    They are ``x86-64-v4`` (AVX-512), ``x86-64-v4-256`` (AVX-512 with registers of 256 bits) and
-    ``x86-64-v3`` (AVX2). Empty where images cannot be mapped at all: on other systems than Linux,
-    and on other processors.
+    They are ``x86-64-v4`` (AVX-512), ``x86-64-v4-256`` (AVX-512 with registers of 256 bits),
+    ``x86-64-v3`` (AVX2) and ``aarch64`` (ARMv8). Empty where images cannot be mapped at all: on
+    other systems than Linux, on other processors, and in a Python of 32 bits.
     """
-    if sys.platform != "linux" or platform.machine() != "x86_64":
+    machine = platform.machine()
+    if sys.platform != "linux" or machine not in ("x86_64", "aarch64") or sys.maxsize < 1 << 32:
         return []
     cpu = processor()
+    if machine == "aarch64":
+        return ["aarch64"] if cpu.flags >= _ARM else []
     wide = "x86-64-v4-256" if (cpu.vendor, cpu.family) in _HALVED else "x86-64-v4"
     return [level for level, needed in ((wide, _V4), ("x86-64-v3", _V3)) if needed <= cpu.flags]
 
@@ -116,7 +121,10 @@ def unsupported() -> str | None:
     """Return why no compiled kernel can run on this machine; None when one can."""
     if levels():
         return None
-    return "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C"
+    return (
+        "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C, "
+        "or on a 64-bit ARM processor, and a 64-bit Python"
+    )
 
 
 def load(path: Path) -> Image:

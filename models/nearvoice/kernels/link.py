@@ -3,7 +3,7 @@
 A kernel calls nothing and has no data of its own but constants, so all that linking it takes is to
 put code and constants one after the other and to fill in the distances between them. What a full
 linker does besides (symbols of other libraries, tables of addresses, writable data) is refused.
-Source of the numbers: System V ABI, and its AMD64 supplement (ELF-64 object files, relocations).
+Source of the numbers: System V ABI (ELF-64 object files).
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ import struct
 from bisect import bisect_right
 from typing import NamedTuple
 
-PAGE = 4096
-_TRAP = b"\xcc"
-"""What stands where code was left out: the breakpoint instruction of x86-64."""
+from .relocations import MACHINES, PAGE
+
 _EXECUTABLE, _ALLOCATED, _WRITABLE = 4, 2, 1
 _PROGRAM_BITS, _SYMBOLS, _RELOCATIONS = 1, 2, 4
 _FUNCTION, _SECTION = 2, 3
 _LOCAL = 0
-_X86_64 = 62
-_PC32, _PLT32 = 2, 4
 
 
 class LinkError(ValueError):
@@ -73,7 +70,7 @@ def link(obj: bytes, name: str) -> Linked:
     """Return the function ``name`` of an object file with all that it calls and reads.
 
     Args:
-        obj: ELF relocatable file for x86-64, position-independent code.
+        obj: ELF relocatable file for x86-64 or aarch64, position-independent code.
         name: Symbol of the function.
 
     Raises:
@@ -91,8 +88,12 @@ def link(obj: bytes, name: str) -> Linked:
 class _Object:
     def __init__(self, data: bytes) -> None:
         self._data = data
-        if data[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", data, 18)[0] != _X86_64:
-            raise LinkError("not an ELF object for x86-64")
+        if data[:6] != b"\x7fELF\x02\x01":
+            raise LinkError("not an ELF object of 64 bits, little-endian")
+        [number] = struct.unpack_from("<H", data, 18)
+        if number not in MACHINES:
+            raise LinkError(f"an ELF object for machine {number}, which is not supported")
+        self.machine = MACHINES[number]
         self.sections = self._read_sections()
         self.symbols = self._read_symbols()
         texts = [i for i, s in enumerate(self.sections) if s.flags & _EXECUTABLE and s.size]
@@ -110,7 +111,8 @@ class _Object:
             raise LinkError(f"no function {name}")
         addresses, size = self._place()
         content = self._content(self.text)
-        code = bytearray(_TRAP * len(content))
+        trap = self.machine.trap
+        code = bytearray((trap * (len(content) // len(trap) + 1))[: len(content)])
         needed = self._reachable(entry, functions)
         for function in needed:
             end = function.value + function.size
@@ -125,8 +127,7 @@ class _Object:
                 block[address : address + len(content)] = content
         for function in needed:
             for relocation in self._within(function):
-                distance = self._target(relocation, addresses) - relocation.offset
-                struct.pack_into("<i", block, relocation.offset, distance)
+                self._patch(block, relocation, addresses)
         return Linked(bytes(block), entry.value)
 
     def _reachable(self, entry: Symbol, functions: dict[int, Symbol]) -> list[Symbol]:
@@ -142,8 +143,9 @@ class _Object:
                 symbol = self.symbols[relocation.symbol]
                 if symbol.section != self.text:
                     continue
-                # the distance is taken from the end of the four bytes that hold it
-                target = symbol.value + (relocation.addend + 4 if symbol.kind == _SECTION else 0)
+                target = symbol.value
+                if symbol.kind == _SECTION:
+                    target += relocation.addend - self.machine.bias
                 before = bisect_right(starts, target)
                 if not before:
                     raise LinkError(f"no function at {target}, which {symbol.name!r} is")
@@ -157,13 +159,17 @@ class _Object:
         end = function.value + function.size
         return [r for r in self.relocations if function.value <= r.offset < end]
 
-    def _target(self, relocation: Relocation, addresses: dict[int, int]) -> int:
-        symbol = self.symbols[relocation.symbol]
-        if relocation.kind not in (_PC32, _PLT32):
+    def _patch(self, block: bytearray, relocation: Relocation, addresses: dict[int, int]) -> None:
+        """Fill in one distance."""
+        symbol, place = self.symbols[relocation.symbol], relocation.offset
+        patch = self.machine.patches.get(relocation.kind)
+        if patch is None:
             raise LinkError(f"relocation {relocation.kind} to {symbol.name!r} is not supported")
         if symbol.section not in addresses:
             raise LinkError(f"{symbol.name!r} is neither code nor a constant of the object")
-        return addresses[symbol.section] + symbol.value + relocation.addend
+        target = addresses[symbol.section] + symbol.value + relocation.addend
+        [word] = struct.unpack_from("<I", block, place)
+        struct.pack_into("<I", block, place, patch(word, place, target))
 
     def _place(self) -> tuple[dict[int, int], int]:
         """Return where code and constants go, by section, and the size of all."""
