@@ -121,3 +121,14 @@ def test_segments_do_not_touch_each_other() -> None:
     second.advance()
     assert np.array_equal(segment(first), ramp(512))
     assert not segment(second).any()
+
+
+@pytest.mark.parametrize(("old", "new"), [(8_000, 16_000), (24_000, 8_000), (44_100, 48_000)])
+def test_at_a_new_rate_exactly_what_the_next_window_has_already_stays_pending(
+    old: int, new: int
+) -> None:
+    for waiting in range(512):
+        sound = SegmentBuffer(old, 0.032, SpeechOptions())
+        sound.push(ramp(3_000))
+        sound.set_rate(new, waiting=waiting / 16_000)
+        assert len(sound._pending) == round(waiting / 16_000 * new)

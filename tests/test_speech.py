@@ -91,7 +91,13 @@ def test_the_deactivation_threshold_follows_the_activation_threshold_unless_give
     assert SpeechOptions(activation_threshold="auto").deactivation(0.1) == pytest.approx(0.07)
     for activation in (0.5, "auto"):
         options = SpeechOptions(activation_threshold=activation, deactivation_threshold=0.2)
-        assert options.deactivation(0.8) == 0.2
+        assert options.deactivation(0.5) == 0.2
+
+
+def test_a_given_deactivation_threshold_stays_below_one_that_is_learnt() -> None:
+    options = SpeechOptions(activation_threshold="auto", deactivation_threshold=0.35)
+    assert options.deactivation(0.5) == 0.35
+    assert options.deactivation(0.2) == pytest.approx(0.14)
 
 
 @pytest.mark.parametrize(

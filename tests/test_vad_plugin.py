@@ -583,6 +583,24 @@ def test_a_caller_at_8_khz_is_heard_by_the_8_khz_network_unless_a_rate_is_given(
     assert trials.probabilities(default) != trials.probabilities(wide)
 
 
+def test_a_model_file_of_ones_own_is_asked_for_16_khz_alone() -> None:
+    own = {"onnx_file_path": files.path("silero_vad.onnx")}
+    trial = talk(8_000)
+    given = trials.run(silero, trials.with_options(trial, **own))
+    wide = trials.run(silero, trials.with_options(trial, sample_rate=16_000, **own))
+    assert trials.probabilities(given) == trials.probabilities(wide)
+
+
+def test_a_stream_goes_on_where_the_compiled_kernels_have_gone_since_they_were_loaded(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def use(_: silero.VAD, stream: silero.VADStream) -> None:
+        monkeypatch.setenv("NEARVOICE_CACHE", str(tmp_path))
+        stream.push_frame(frame(np.zeros(48_000, np.int16), 48_000))
+
+    assert len(listen(use)) == 31
+
+
 def test_other_rates_are_heard_by_the_16_khz_network_by_default() -> None:
     trial = talk(24_000)
     wide = trials.run(silero, trials.with_options(trial, sample_rate=16_000))

@@ -21,7 +21,7 @@ _PASSED = 0.92
 """Where the filter is down to half, as a part of the lower rate's bandwidth."""
 _VECTOR = 16
 """Taps of a phase are a multiple of it: zeros are faster than an odd end."""
-_LARGEST = 1 << 18
+_LARGEST = 1 << 16
 """Taps of all phases, at most; rates without a common factor of some size are left to soxr."""
 _MOST_PHASES = 8
 """That numpy goes through one by one; with 160 of them, as from 44.1 to 16 kHz, soxr is faster."""
@@ -108,12 +108,12 @@ class _Stream(Protocol):
 def _stream(source: int, target: int, kernel: str) -> _Stream:
     if source == target:
         return _Same()
-    design = None if kernel == "soxr" else polyphase(source, target)
-    if design is not None:
-        run = filtered if kernel == "numpy" else _compiled(kernel)
-        if run is not filtered or design.up <= _MOST_PHASES:
-            return PolyphaseStream(source, target, design, run)
-    return _Soxr(source, target)
+    if kernel == "soxr":
+        return _Soxr(source, target)
+    run = filtered if kernel == "numpy" else _compiled(kernel)
+    phases = target // math.gcd(source, target)
+    design = polyphase(source, target) if run is not filtered or phases <= _MOST_PHASES else None
+    return _Soxr(source, target) if design is None else PolyphaseStream(source, target, design, run)
 
 
 def _compiled(kernel: str) -> Filter:

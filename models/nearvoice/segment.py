@@ -6,6 +6,8 @@ of which input samples each window stands for, and of the prefix padding and spe
 
 from __future__ import annotations
 
+import numpy as np
+
 from .audio import PCM, SampleQueue, resample
 from .speech import SpeechOptions
 
@@ -90,11 +92,15 @@ class SegmentBuffer:
             waiting: Seconds of input that the next window has already; what is older never came
                 out of the resampler that ends here, and is dropped.
         """
-        self._pending.drop(len(self._pending) - round(waiting * self.rate))
-        for queue in (self._pending, self._segment):
-            kept = resample(queue.peek(len(queue)), self.rate or rate, rate)
+        old = self.rate or rate
+        self._pending.drop(len(self._pending) - round(waiting * old))
+        counts = round(waiting * rate), round(len(self._segment) / old * rate)
+        for queue, count in zip((self._pending, self._segment), counts, strict=True):
+            kept = resample(queue.peek(len(queue)), old, rate)[:count]
             queue.clear()
             queue.append(kept)
+            last = kept[-1] if len(kept) else 0
+            queue.append(np.full(count - len(kept), last, np.int16))  # rounded away, one at most
         self.rate = rate
         self._fraction = 0.0
         self._set_limits()

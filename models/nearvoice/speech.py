@@ -59,10 +59,12 @@ class SpeechOptions:
 
     def deactivation(self, activation: float) -> float:
         """Return the deactivation threshold that goes with the activation threshold in force."""
-        if self.deactivation_threshold is not None:
-            return self.deactivation_threshold
+        given = self.deactivation_threshold
         if self.activation_threshold == "auto":
-            return activation * DEACTIVATION
+            learnt = activation * DEACTIVATION
+            return learnt if given is None else min(given, learnt)
+        if given is not None:
+            return given
         return max(activation - 0.15, 0.01)
 
 

@@ -10,11 +10,12 @@ from nearvoice.resample import polyphase
 
 from . import silero
 
-_RATES = (24_000, 48_000)
-"""Of the audio that a room delivers, by default and at most, in Hz."""
+_RATES = (24_000, 44_100, 48_000)
+"""Of the audio that rooms and files deliver, in Hz."""
 
-for rate in _RATES:
-    polyphase(rate, 16_000)
-# What is missing is left to the job that loads it, whose errors have someone to read them.
-with contextlib.suppress(OSError, ValueError):
+# Whatever goes wrong is left to the job that loads it, whose errors have someone to read them: an
+# exception here would end the forkserver, and no job could start.
+with contextlib.suppress(Exception):
+    for rate in _RATES:
+        polyphase(rate, 16_000)
     silero.VAD.load()

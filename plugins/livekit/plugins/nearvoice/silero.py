@@ -76,7 +76,8 @@ class VAD(agents.vad.VAD):
             activation_threshold: Probability from which silence becomes speech; "auto" learns it
                 from the stream, for quiet and far callers, see docs/vad-threshold.md.
             sample_rate: Of the network, in Hz; audio of any rate is resampled to it. By default
-                16000, and for audio that comes at 8000 Hz the network of that rate.
+                16000, and for audio that comes at 8000 Hz the network of that rate; with
+                ``onnx_file_path`` 16000 alone, as a file may have no other.
             force_cpu: With ``kernel="onnxruntime"``, whether to ignore other execution providers.
             onnx_file_path: Another Silero VAD ONNX file than the downloaded one.
             deactivation_threshold: Probability down to which speech stays speech. By default
@@ -94,6 +95,7 @@ class VAD(agents.vad.VAD):
         Raises:
             ValueError: An option is out of its range, or the sample rate is not 8000 or 16000.
             FileNotFoundError: ``onnx_file_path`` is not a file, or the model was not downloaded.
+            nearvoice.kernels.image.ImageError: ``kernel="numba"`` cannot run on this machine.
         """
         if is_given(padding_duration):
             logger.warning("padding_duration is deprecated, use prefix_padding_duration instead")
@@ -111,7 +113,11 @@ class VAD(agents.vad.VAD):
             max_speech_duration=max_speech_duration,
         )
         onnx_file = (onnx_file_path or None) if is_given(onnx_file_path) else None
-        rates = (sample_rate,) if is_given(sample_rate) else _RATES
+        rates = (
+            (sample_rate,)
+            if is_given(sample_rate)
+            else (_RATES if onnx_file is None else _RATES[:1])
+        )
         models = [SileroVAD(r, kernel, onnx_file=onnx_file, force_cpu=force_cpu) for r in rates]
         return cls(models, options, drift_reset=drift_reset)
 
@@ -270,7 +276,8 @@ class VADStream(agents.vad.VADStream):
         """Seconds by which inference has fallen behind real time."""
 
     def _new_resampler(self, rate: int) -> Resampler:
-        kernel: Literal["numba", "numpy"] = "numba" if self._model.kernel == "numba" else "numpy"
+        # "auto", not "numba": where the image has gone since, numpy does
+        kernel: Literal["auto", "numpy"] = "auto" if self._model.kernel == "numba" else "numpy"
         return Resampler(rate, self._model.sample_rate, kernel)
 
     def _windows(self, frame: rtc.AudioFrame) -> list[Samples]:
