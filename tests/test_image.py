@@ -276,13 +276,26 @@ def test_a_python_of_32_bits_is_given_no_level_on_any_processor(name, monkeypatc
     assert image.levels() == []
 
 
+ON_X86 = "need Linux on an x86-64 processor with AVX2, FMA and F16C"
+ON_AN_ARM = "need Linux and a 64-bit Python on an ARM processor with ASIMD"
+
+
 @pytest.mark.parametrize(
-    ("system", "name"),
-    [("linux", "riscv64"), ("darwin", "arm64"), ("darwin", "x86_64"), ("win32", "AMD64")],
+    ("system", "name", "reason"),
+    [
+        ("linux", "riscv64", ON_X86),
+        ("linux", "armv7l", ON_AN_ARM),
+        ("darwin", "arm64", ON_AN_ARM),
+        ("darwin", "x86_64", ON_X86),
+        ("win32", "AMD64", ON_X86),
+        ("win32", "ARM64", ON_AN_ARM),
+    ],
 )
-def test_other_systems_and_processors_are_given_no_level_and_a_reason(system, name, monkeypatch):
+def test_other_systems_and_processors_are_given_no_level_and_a_reason(
+    system, name, reason, monkeypatch
+):
     machine(monkeypatch, Processor(flags=V4 | {"asimd"}), system, name)
     assert image.levels() == []
     assert not image.exists()
-    with pytest.raises(image.ImageError, match="AVX2, FMA and F16C, or on a 64-bit ARM"):
+    with pytest.raises(image.ImageError, match=reason):
         image.find()

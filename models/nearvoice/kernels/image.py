@@ -121,10 +121,9 @@ def unsupported() -> str | None:
     """Return why no compiled kernel can run on this machine; None when one can."""
     if levels():
         return None
-    return (
-        "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C, "
-        "or on a 64-bit ARM processor, and a 64-bit Python"
-    )
+    if platform.machine().lower().startswith(("aarch64", "arm")):
+        return "compiled kernels need Linux and a 64-bit Python on an ARM processor with ASIMD"
+    return "compiled kernels need Linux on an x86-64 processor with AVX2, FMA and F16C"
 
 
 def load(path: Path) -> Image:
