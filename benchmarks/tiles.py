@@ -19,6 +19,7 @@ import numpy as np
 
 from nearvoice import files
 from nearvoice.kernels import fused, image, layout
+from nearvoice.kernels.build import processor_name
 from nearvoice.kernels.layout import HIDDEN, Tiles
 from nearvoice.silero import FILE
 from nearvoice.silero_network import Network, arrange
@@ -75,10 +76,10 @@ def tiles(rounds: int) -> dict[str, Any]:
 def _kernels(levels: list[str], folder: Path) -> Iterator[tuple[str, Network]]:
     weights = arrange(files.weights(FILE), 16_000)
     for level in levels:
-        for shape in CANDIDATES[level]:
+        for shape in CANDIDATES.get(level, [layout.TILES[level]]):
             name = f"{level} {'-'.join(map(str, shape))}"
-            path = folder / name
-            settings = {"NUMBA_CPU_NAME": level.removesuffix("-256"), "NUMBA_CPU_FEATURES": ""}
+            path = folder / f"{name.replace(' ', '-')}.image"
+            settings = {"NUMBA_CPU_NAME": processor_name(level), "NUMBA_CPU_FEATURES": ""}
             command = [sys.executable, "-m", "benchmarks.tiles", level, str(path)]
             command += map(str, shape)
             subprocess.run(command, env={**os.environ, **settings}, check=True)
