@@ -141,7 +141,7 @@ def test_a_damaged_image_is_refused_with_the_remedy(path, damage):
         image.load(path)
     said = str(refused.value)
     assert said.startswith(str(path))
-    assert said.endswith("delete it and run `nearvoice download-files`")
+    assert said.endswith("run `nearvoice download-files`")
     assert "is damaged" in said or "cannot be mapped" in said
 
 
@@ -212,6 +212,33 @@ def test_the_best_image_that_is_there_is_mapped_once(cache, monkeypatch):
     image.write(image.path("x86-64-v4"), "x86-64-v4", [("seven", SEVEN, 0)], {})
     assert image.find().level == "x86-64-v4"
     assert image.find() is image.find()
+
+
+@supported
+def test_where_the_best_image_is_damaged_the_next_one_is_mapped(cache, monkeypatch):
+    machine(monkeypatch, Processor(flags=V4))
+    image.write(image.path("x86-64-v3"), "x86-64-v3", [("seven", SEVEN, 0)], {})
+    image.path("x86-64-v4").write_bytes(b"damaged")
+    assert image.find().level == "x86-64-v3"
+
+
+@supported
+def test_an_image_for_another_level_is_not_mapped(cache, monkeypatch):
+    machine(monkeypatch, Processor(flags=V3))
+    image.write(image.path("x86-64-v3"), "x86-64-v4", [("seven", SEVEN, 0)], {})
+    with pytest.raises(image.ImageError, match="is for x86-64-v4"):
+        image.find()
+
+
+def test_without_a_home_folder_there_are_no_kernels_and_the_setting_is_named(monkeypatch):
+    def homeless() -> Path:
+        raise FileNotFoundError("no home: set NEARVOICE_CACHE to a folder")
+
+    monkeypatch.setattr(image, "folder", homeless)
+    monkeypatch.setattr(image, "unsupported", lambda: None)
+    with pytest.raises(image.ImageError, match="set NEARVOICE_CACHE"):
+        image.find()
+    assert not image.exists()
 
 
 @supported

@@ -36,9 +36,9 @@ class Compiler:
         self.environment: dict[str, str] = {}
         monkeypatch.setattr(build.subprocess, "run", self.run)
 
-    def run(self, command, *, env, **_) -> subprocess.CompletedProcess:
+    def run(self, command, *, cwd, env, **_) -> subprocess.CompletedProcess:
         self.runs += 1
-        self.environment = env
+        self.folder, self.environment = cwd, env
         time.sleep(0.2)
         *_, level, path = command
         if not self.status:
@@ -70,14 +70,14 @@ def test_two_who_build_at_once_compile_once(folder, monkeypatch):
 
 
 def test_the_compiler_is_told_the_level_and_not_to_look_at_this_processor(folder, monkeypatch):
-    for name in ("NUMBA_DISABLE_JIT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
+    for name in ("NUMBA_DISABLE_JIT", "NUMBA_OPT", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"):
         monkeypatch.setenv(name, "1")
     compiler = Compiler(monkeypatch)
     for level, name in ((LEVEL, "x86-64-v3"), ("x86-64-v4-256", "x86-64-v4")):
         build.build(level)
         assert compiler.environment["NUMBA_CPU_NAME"] == name
         assert compiler.environment["NUMBA_CPU_FEATURES"] == ""
-        assert compiler.environment["NUMBA_DISABLE_JIT"] == "0"
+        assert not {"NUMBA_DISABLE_JIT", "NUMBA_OPT"} & set(compiler.environment)
 
 
 def test_a_compiler_that_fails_is_told_with_its_last_line(folder, monkeypatch):
@@ -148,18 +148,25 @@ def test_who_holds_the_folder_for_too_long_is_told(folder, monkeypatch):
         build.build(LEVEL)
 
 
-def test_images_of_older_sources_are_removed_and_those_of_other_levels_are_not(folder, monkeypatch):
-    Compiler(monkeypatch)
+def test_what_is_damaged_is_compiled_anew_and_what_others_left_stays(folder, monkeypatch):
+    compiler = Compiler(monkeypatch)
     folder.mkdir()
-    old, other = folder / f"{LEVEL}-0123456789ab.image", folder / "x86-64-v4-0123456789ab.image"
-    half, mine = folder / f"{LEVEL}-256-0123456789ab.image", folder / "notes.txt"
-    for path in (old, other, half, mine):
-        path.write_bytes(b"")
+    other = folder / f"{LEVEL}-0123456789ab.image"
+    for path in (image.path(LEVEL), other):
+        path.write_bytes(b"damaged")
+    assert build.missing() == [LEVEL]
+    image.load(build.build(LEVEL))
+    assert compiler.runs == 1
+    assert other.read_bytes() == b"damaged"
+
+
+def test_no_file_of_the_folder_it_is_started_in_is_run_by_the_compiler(
+    folder, monkeypatch, tmp_path
+):
+    compiler = Compiler(monkeypatch)
+    monkeypatch.chdir(tmp_path)
     build.build(LEVEL)
-    assert not old.exists()
-    assert other.exists()
-    assert half.exists()
-    assert mine.exists()
+    assert Path(compiler.folder) == Path(build.__file__).parents[2]
 
 
 @supported
@@ -185,7 +192,7 @@ def test_an_image_gets_its_name_only_when_it_has_passed_the_check(folder, monkey
     monkeypatch.setattr(sys, "argv", ["compile", LEVEL, str(path)])
     monkeypatch.setattr(compile, "_kernels", lambda level: [("kernel", b"\xc3", 0)])
     monkeypatch.setattr(compile.check, "check", refuse)
-    with pytest.raises(check.WrongKernelError):
+    with pytest.raises(SystemExit, match="WrongKernelError: silero differs"):
         compile.main()
     assert list(folder.iterdir()) == []
     monkeypatch.setattr(compile.check, "check", lambda _: None)

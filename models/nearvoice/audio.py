@@ -173,7 +173,9 @@ class SampleQueue:
 
 _ITEM = np.dtype(np.int16).itemsize
 _PRIVATE: dict[str, int] = (
-    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
+    {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)}
+    if hasattr(mmap, "MAP_PRIVATE")
+    else {}
 )
-"""Windows knows no other memory than its own."""
+"""Windows knows no other memory than its own; Linux gives all pages at once, which is faster."""
 _NOTHING: PCM = np.empty(0, np.int16)

@@ -23,6 +23,8 @@ from .cpu import processor
 
 _DISTRIBUTION = "livekit-plugins-nearvoice"
 _PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
+_COMPILERS = {"numba"}
+"""Wanted on some systems only."""
 _FEATURES = ("avx2", "fma", "avx512f", "neon")
 _USES = {"agent": "", "demo": "  (for the demo only)", "request": "  (optional)"}
 
@@ -67,7 +69,7 @@ def _versions(problems: list[str]) -> Facts:
         "nearvoice": __version__,
     }
     wanted = _requirements()
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_COMPILERS & wanted.keys()):
         try:
             facts[package] = version(package)
         except PackageNotFoundError:

@@ -85,8 +85,14 @@ def cache_dir() -> Path:
     """Return the folder model files are kept in, which may not exist yet.
 
     It is ``NEARVOICE_CACHE``, else ``$XDG_CACHE_HOME/nearvoice``, else ``~/.cache/nearvoice``.
+
+    Raises:
+        FileNotFoundError: None of them, and this user has no home folder.
     """
-    return _cache_dir(settings())
+    try:
+        return _cache_dir(settings())
+    except RuntimeError as error:
+        raise FileNotFoundError(f"{error}: set NEARVOICE_CACHE to a folder") from error
 
 
 @cache

@@ -40,7 +40,7 @@ FILE = "silero_vad.onnx"
 """Name in the manifest."""
 
 _CACHED = 8
-"""Networks of the downloaded weights that a process keeps: two rates, two kernels."""
+"""Networks of the downloaded weights that a process keeps: two rates, two kernels, two caches."""
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,9 @@ class SileroVAD:
             raise ValueError(f"the state is not that of a stream at {self.sample_rate} Hz")
         probability, memory = self._network(window, state.memory)
         if probability != probability:
-            raise ValueError("the window holds NaN or infinity; full scale is 1.0")
+            raise ValueError(
+                "the window holds NaN or infinity, or is far beyond full scale, which is 1.0"
+            )
         return probability, SileroState(memory)
 
 
@@ -179,10 +181,19 @@ def _load(sample_rate: int, kernel: str, path: Path | None, force_cpu: bool) -> 
 def _candidates(kernel: str) -> list[str]:
     """Return the kernels to try before onnxruntime, in order."""
     if kernel == "auto":
-        return list(dict.fromkeys((choose_kernel()[0], "numpy")))
+        chosen, reason = choose_kernel()
+        if chosen == "numpy" and image.exists():
+            _warn(f"Silero VAD runs in numpy, {reason}")
+        return list(dict.fromkeys((chosen, "numpy")))
     if kernel == "numba" and not _is_compiled():
         return ["numpy"]
     return [] if kernel == "onnxruntime" else [kernel]
+
+
+@functools.cache
+def _warn(message: str) -> None:
+    """Log a warning, once in a process."""
+    logger.warning(message)
 
 
 def _is_compiled() -> bool:

@@ -15,17 +15,28 @@ TIMEOUT = 600.0
 """Seconds that compiling for one level, or waiting for another process that does, may take."""
 
 
+_ROOT = Path(__file__).parents[2]
+"""The folder that nearvoice is in."""
+
+
 class BuildError(OSError):
     """Kernels could not be compiled; the message says why."""
 
 
 def missing() -> list[str]:
-    """Return the levels this processor can run whose images are not there, best first."""
-    return [level for level in image.levels() if not image.path(level).exists()]
+    """Return the levels this processor can run whose images are not there or not sound."""
+    return [level for level in image.levels() if not _is_sound(level)]
+
+
+def _is_sound(level: str) -> bool:
+    try:
+        return image.load(image.path(level)).level == level
+    except image.ImageError:
+        return False
 
 
 def build(level: str) -> Path:
-    """Compile the kernels for a level unless they are there; returns the image.
+    """Compile the kernels for a level unless they are there and sound; returns the image.
 
     Takes some seconds of another process; this one waits without holding anything.
 
@@ -33,11 +44,10 @@ def build(level: str) -> Path:
         BuildError: They did not compile, did not equal their twins, or could not be written.
     """
     path = image.path(level)
-    if not path.exists():  # a folder that holds it may be read-only
+    if not _is_sound(level):  # a folder that holds it may be read-only
         with _alone():
-            if not path.exists():
+            if not _is_sound(level):
                 _compile(level, path)
-                _remove_others(level, path)
     return path
 
 
@@ -53,7 +63,7 @@ def _alone() -> Iterator[None]:
 
     try:
         image.folder().mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(image.folder() / ".lock", timeout=TIMEOUT):
+        with filelock.FileLock(image.folder() / ".lock", timeout=TIMEOUT, poll_interval=0.5):
             yield
     except filelock.Timeout as error:
         raise BuildError(f"another process holds {image.folder()}") from error
@@ -64,23 +74,22 @@ def _alone() -> Iterator[None]:
 
 
 def _compile(level: str, path: Path) -> None:
-    command = [sys.executable, "-m", "nearvoice.kernels.compile", level, str(path)]
+    command = [sys.executable, "-m", "nearvoice.kernels.compile", level, str(path.absolute())]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     # numba would compile for this very processor; the level is what the image promises
-    settings = {"NUMBA_CPU_NAME": processor_name(level), "NUMBA_CPU_FEATURES": ""}
-    environment = {**os.environ, **settings, "NUMBA_DISABLE_JIT": "0"}
+    environment |= {"NUMBA_CPU_NAME": processor_name(level), "NUMBA_CPU_FEATURES": ""}
     try:
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+            command,
+            cwd=_ROOT,  # which comes first on the path of modules: no file of the user's is there
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(f"kernels for {level} were not compiled: {error}") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise BuildError(f"kernels for {level} were not compiled: {lines[-1]}")
-
-
-def _remove_others(level: str, path: Path) -> None:
-    """Remove the images of the same level that older versions left."""
-    for other in path.parent.glob(f"{level}-*.image"):
-        if other != path and other.stem.removeprefix(f"{level}-").isalnum():
-            other.unlink(missing_ok=True)

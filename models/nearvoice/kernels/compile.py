@@ -6,6 +6,7 @@ wrong takes down nothing: an image gets its name when its kernels have run and e
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -25,12 +26,15 @@ _PACKAGES = ("numba", "llvmlite")
 def main() -> None:
     """Compile for the level and into the file that the command line names."""
     level, path = sys.argv[1], Path(sys.argv[2])
-    unproven = path.with_name(f"{path.name}.unproven")
+    unproven = path.with_name(f"{path.stem}-{os.getpid()}.unproven")
     try:
         about = {package: version(package) for package in _PACKAGES}
         image.write(unproven, level, _kernels(level), about)
         check.check(image.load(unproven))
         unproven.replace(path)
+    except Exception as error:  # noqa: BLE001 - one line of it is all that anyone reads
+        [line, *_] = str(error).strip().splitlines() or [""]
+        sys.exit(f"{type(error).__name__}: {line}")
     finally:
         unproven.unlink(missing_ok=True)
 

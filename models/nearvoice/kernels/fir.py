@@ -31,7 +31,7 @@ def four(taps: Any, a: Any, b: Any, c: Any, d: Any) -> Any:  # noqa: ANN401
 
 
 def polyphase() -> Any:  # noqa: ANN401
-    """Compile the filter for the host's processor.
+    """Compile the filter for numba's processor.
 
     Returns:
         A numba cfunc ``(x, taps, y, length, up, down, phase, count)``, the first three pointers to

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .. import files
+from .. import __version__, files
 from ..cpu import processor
 
 PAGE = 4096
@@ -71,10 +71,17 @@ def levels() -> list[str]:
 
 @functools.cache
 def sources() -> str:
-    """Return the hash of the files that kernels are made from; an image of another is not used."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+    """Return the hash of what kernels are made from; an image of another is not used.
+
+    That is the version, the files beside this one, and those that say how weights and filters lie
+    in memory.
+    """
+    digest = hashlib.sha256(__version__.encode())
+    folder = Path(__file__).parent
+    around = [folder.with_name(name) for name in ("resample.py", "silero_network.py")]
+    for path in [*sorted(folder.glob("*.py")), *around]:
+        if path.exists():  # not where Python's files are kept otherwise; the version must do there
+            digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
@@ -101,20 +108,40 @@ def find() -> Image:
     """
     if (reason := unsupported()) is not None:
         raise ImageError(reason)
-    return _find(folder())
+    try:
+        return _find(folder())
+    except ImageError:
+        raise
+    except OSError as error:  # there is no folder
+        raise ImageError(str(error)) from error
 
 
 @functools.lru_cache(maxsize=4)
 def _find(folder: Path) -> Image:
+    wrong = []
     for level in levels():
         if path(level).exists():
-            return load(path(level))
+            try:
+                return _of_level(load(path(level)), level)
+            except ImageError as error:
+                wrong.append(error)
+    if wrong:
+        raise wrong[0]
     raise ImageError(f"no compiled kernels in {folder}: run `{files.COMMAND}`")
+
+
+def _of_level(image: Image, level: str) -> Image:
+    if image.level != level:
+        raise ImageError(f"{image.path} is for {image.level}: run `{files.COMMAND}`")
+    return image
 
 
 def exists() -> bool:
     """Return whether there is an image for this processor, good or not."""
-    return any(path(level).exists() for level in levels())
+    try:
+        return any(path(level).exists() for level in levels())
+    except OSError:  # there is no folder
+        return False
 
 
 def unsupported() -> str | None:
@@ -132,7 +159,7 @@ def load(path: Path) -> Image:
     Raises:
         ImageError: It is damaged, others can write to it, or this system forbids to run it.
     """
-    remedy = f"delete it and run `{files.COMMAND}`"
+    remedy = f"run `{files.COMMAND}`"
     try:
         with path.open("rb") as file:
             _check_owner(os.fstat(file.fileno()), path)
@@ -149,10 +176,12 @@ def load(path: Path) -> Image:
     try:
         header = json.loads(memory[:PAGE])
         sound = header.pop("sha256") == _digest(header, memoryview(memory)[PAGE:])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ImageError(f"{path} is damaged ({error!r}): {remedy}") from error
     if not sound:
         raise ImageError(f"{path} is damaged (sha256): {remedy}")
+    if header["sources"] != sources():
+        raise ImageError(f"{path} is of another version: {remedy}")
     base = np.frombuffer(memory, np.uint8).ctypes.data + PAGE
     functions = {name: base + offset for name, offset in header["functions"].items()}
     return Image(header["level"], path, functions, memory, header["about"])
@@ -191,7 +220,12 @@ def write(
         code += bytes(-len(code) % PAGE)
         functions[name] = len(code) + entry
         code += block
-    header = {"level": level, "functions": functions, "about": dict(about)}
+    header = {
+        "level": level,
+        "sources": sources(),
+        "functions": functions,
+        "about": dict(about),
+    }
     start = json.dumps({**header, "sha256": _digest(header, code)}).encode()
     if len(start) > PAGE:
         raise ValueError(f"the header of {path} is longer than a page")

@@ -1,4 +1,4 @@
-"""Silero VAD v6 in one call: the numba twin of ``nearvoice.silero.numpy_network``.
+"""Silero VAD v6 in one call: the numba twin of ``nearvoice.silero_network.numpy_network``.
 
 Needs numba, so only :mod:`.compile` imports it. Weights are stored as float16, arithmetic is
 float32: over 76,788 windows of recorded sound no probability moved by more than .003, and 4 crossed
@@ -43,7 +43,7 @@ def tanh(x: Any) -> Any:  # noqa: ANN401
 
 
 def network(n: int, tiles: Tiles) -> Any:  # noqa: ANN401
-    """Compile the network with Fourier transforms of ``n`` samples for the host's processor.
+    """Compile the network with Fourier transforms of ``n`` samples for numba's processor.
 
     Returns:
         A numba cfunc ``(window, memory, new memory, floats, halves) -> logit`` on pointers to
