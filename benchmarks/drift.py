@@ -87,7 +87,7 @@ WHAT = (
 )
 
 
-def drift(folder: Path, kernel: systems.Kernel = "auto") -> dict[str, Any]:
+def drift(folder: Path, kernel: systems.Kernel = "numpy") -> dict[str, Any]:
     """Return the tables of all rules, and of other choices on a part.
 
     Args:

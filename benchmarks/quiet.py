@@ -26,7 +26,7 @@ WHAT = (
 )
 
 
-def quiet(folder: Path, kernel: systems.Kernel = "auto", minutes: float = 10.0) -> dict[str, Any]:
+def quiet(folder: Path, kernel: systems.Kernel = "numpy", minutes: float = 10.0) -> dict[str, Any]:
     """Return the figures of every way to choose a threshold, on every set.
 
     Args:
