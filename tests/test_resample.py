@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nearvoice.kernels import fused, image
-from nearvoice.resample import PolyphaseStream, Resampler, filtered, polyphase
+from nearvoice.polyphase import filtered, polyphase
+from nearvoice.resample import PolyphaseStream, Resampler
 
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 PAIRS = list(itertools.product(RATES, (8_000, 16_000)))

@@ -6,7 +6,7 @@ import ctypes
 
 import numpy as np
 
-from ..resample import filtered, polyphase
+from ..polyphase import filtered, polyphase
 from ..silero_network import Weights, numpy_network
 from . import fused
 from .image import Image

@@ -1,4 +1,4 @@
-"""Polyphase filter: the numba twin of ``nearvoice.resample.filtered``.
+"""Polyphase filter: the numba twin of ``nearvoice.polyphase.filtered``.
 
 Needs numba, so only :mod:`.compile` imports it.
 """

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from ..resample import Filter, Polyphase
-
+from ..polyphase import Filter, Polyphase
 from ..silero_network import Memory, Network, UnknownNetworkError, Weights
 from . import image
 from .layout import F32, HIDDEN, TILES, Halves, Layout, blocks, folded_fourier, hann
@@ -48,7 +46,7 @@ def network(weights: Weights, kernels: image.Image) -> Network:
 
 
 def polyphase(kernels: image.Image) -> Filter:
-    """Return the compiled twin of :func:`nearvoice.resample.filtered`."""
+    """Return the compiled twin of :func:`nearvoice.polyphase.filtered`."""
     call = _POLYPHASE(kernels.functions["polyphase"])
     address = ctypes.addressof
     first: Any = ctypes.c_char.from_buffer

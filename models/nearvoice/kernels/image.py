@@ -78,7 +78,7 @@ def sources() -> str:
     """
     digest = hashlib.sha256(__version__.encode())
     folder = Path(__file__).parent
-    around = [folder.with_name(name) for name in ("resample.py", "silero_network.py")]
+    around = [folder.with_name(name) for name in ("polyphase.py", "silero_network.py")]
     for path in [*sorted(folder.glob("*.py")), *around]:
         if path.exists():  # not where Python's files are kept otherwise; the version must do there
             digest.update(path.read_bytes())

@@ -6,7 +6,7 @@ own for them. No thread is started and no session made here: neither survives a 
 
 import contextlib
 
-from nearvoice.resample import polyphase
+from nearvoice.polyphase import polyphase
 
 from . import silero
 
