@@ -20,9 +20,9 @@ import numpy as np
 from nearvoice import files
 from nearvoice.kernels import fused, image, layout
 from nearvoice.kernels.build import processor_name
-from nearvoice.kernels.layout import HIDDEN, Tiles
+from nearvoice.kernels.layout import Tiles
 from nearvoice.silero import FILE
-from nearvoice.silero_network import Network, arrange
+from nearvoice.silero_network import HIDDEN, Network, arrange
 
 from .rounds import spread, turns
 

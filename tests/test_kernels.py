@@ -10,8 +10,9 @@ import pytest
 
 from nearvoice import prepare, silero_network
 from nearvoice.kernels import build, check, fused, image
-from nearvoice.kernels.layout import HIDDEN, NARROW, TILES, Layout, blocks
+from nearvoice.kernels.layout import NARROW, TILES, Layout, blocks
 from nearvoice.progress import Lines
+from nearvoice.silero_network import HIDDEN
 from tests.stores import open_world, table
 
 supported = pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))

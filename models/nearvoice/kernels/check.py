@@ -7,10 +7,10 @@ import ctypes
 import numpy as np
 
 from ..polyphase import filtered, polyphase
-from ..silero_network import Weights, numpy_network
+from ..silero_network import F32, HIDDEN, Weights, numpy_network
 from . import fused
 from .image import Image
-from .layout import F32, HIDDEN, NARROW, hann
+from .layout import NARROW, hann
 
 TOLERANCE = 1e-5
 

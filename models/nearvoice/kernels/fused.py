@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..polyphase import Filter, Polyphase
-from ..silero_network import Memory, Network, UnknownNetworkError, Weights
+from ..silero_network import F32, HIDDEN, Memory, Network, UnknownNetworkError, Weights
 from . import image
-from .layout import F32, HIDDEN, TILES, Halves, Layout, blocks, folded_fourier, hann
+from .layout import TILES, Halves, Layout, blocks, folded_fourier, hann
 
 _POINTER = ctypes.c_void_p
 _SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)

@@ -24,8 +24,8 @@ import numpy as np
 
 from .. import __version__, files
 from ..cpu import processor
+from .relocations import PAGE
 
-PAGE = 4096
 _V3 = frozenset(["avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe"])
 _V4 = _V3 | frozenset(["avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"])
 """Flags of /proc/cpuinfo of two levels of the x86-64 psABI."""

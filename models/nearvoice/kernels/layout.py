@@ -7,12 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-F32 = npt.NDArray[np.float32]
+from ..silero_network import HIDDEN
+
 Halves = npt.NDArray[np.uint16]
 """Bits of float16 numbers."""
 
-HIDDEN = 128
-"""Of the LSTM, and channels of the first and last convolution."""
 NARROW = 64
 """Channels of the second and third convolution."""
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, njit, types
 
-from .layout import HIDDEN, NARROW, Layout, Tiles
+from ..silero_network import HIDDEN
+from .layout import NARROW, Layout, Tiles
 from .tile import Tile, stack, tile
 
 OPTIONS: dict[str, Any] = {
