@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .audio import Framer
+    from .denoise import Denoiser
     from .resample import Resampler
     from .silero import SileroState, SileroVAD
     from .speech import SpeechDetector, SpeechOptions
 
 __version__ = "0.1.0"
 __all__ = [
+    "Denoiser",
     "Framer",
     "Resampler",
     "SileroState",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Denoiser": "denoise",
     "Framer": "audio",
     "Resampler": "resample",
     "SileroState": "silero",

@@ -1,0 +1,68 @@
+"""How loud the caller is: a gain for networks that take a quiet caller for background.
+
+The level is learnt from what a voice activity detector calls speech, so that noise alone raises
+nothing. Within :data:`_FREE` of the level that networks know the gain is exactly 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+_TARGET = -24.0
+"""Level of speech, in dB of full scale (mean square), that the networks know best."""
+_FREE = 9.0
+"""Decibels off the target at which speech is left as it is."""
+_SETTLED = 3.0
+"""Decibels off the target at which a gain that is not 1 is left as it is."""
+_MOST, _LEAST = 36.0, -12.0
+"""Bounds of the gain, in dB."""
+_SPEECH = 0.5
+"""Probability from which a hop is speech."""
+_RISE = 0.05
+"""Seconds in which the level follows louder speech."""
+_FALL = 2.0
+"""Decibels a second by which the level falls through quieter speech."""
+
+
+class Level:
+    """The level of speech in one stream, and the gain for it.
+
+    Args:
+        hop: Duration of a hop, in seconds.
+    """
+
+    def __init__(self, hop: float) -> None:
+        self._rise = 1 - math.exp(-hop / _RISE)
+        self._fall = _FALL * hop
+        self._speech: float | None = None
+        self._gain = 0.0
+
+    @property
+    def speech(self) -> float | None:
+        """Level of the speech heard, in dB of full scale; None before there was any."""
+        return self._speech
+
+    def step(self, power: float, probability: float) -> float:
+        """Take the next hop; return its gain, a factor.
+
+        Args:
+            power: Mean square of the hop, in dB of full scale.
+            probability: That it is speech.
+        """
+        if probability >= _SPEECH:
+            self._learn(power)
+        return 10 ** (self._gain / 20)
+
+    def _learn(self, power: float) -> None:
+        speech = self._speech
+        if speech is None:
+            speech = power
+        elif power > speech:
+            speech += self._rise * (power - speech)
+        else:
+            speech = max(power, speech - self._fall)
+        self._speech = speech
+        wanted = _TARGET - speech
+        allowed = _SETTLED if self._gain else _FREE
+        if abs(wanted - self._gain) > allowed:
+            self._gain = 0.0 if abs(wanted) <= _FREE else min(max(wanted, _LEAST), _MOST)
