@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from .denoise import Denoiser
+    from .denoise_file import Denoised
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,7 +60,44 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="say whether an agent would start here, and why")
     doctor.set_defaults(run=_doctor)
+
+    _add_denoise(commands.add_parser("denoise", help="write a WAV file anew without its noise"))
     return parser
+
+
+def _add_denoise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="IN.wav", help="16-bit PCM of any rate")
+    parser.add_argument("target", type=Path, metavar="OUT.wav", help="as long, in time with it")
+    parser.add_argument(
+        "--model",
+        choices=("hush", "gtcrn"),
+        default="hush",
+        help="hush (default) also removes voices in the background, gtcrn is faster",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, metavar="S", help="from 0, nothing, to 1 (default)"
+    )
+    parser.add_argument(
+        "--attenuation-limit",
+        type=_decibels,
+        default=argparse.SUPPRESS,  # the network's own
+        metavar="DB",
+        help="most that is taken from any frequency; none for no limit, which is the default of "
+        "hush; that of gtcrn is 24",
+    )
+    parser.add_argument(
+        "--png", type=Path, metavar="FILE", help="also draw spectrograms of before and after"
+    )
+    parser.set_defaults(run=_denoise)
+
+
+def _decibels(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number or none, not {text!r}") from None
 
 
 def _download_files(options: argparse.Namespace) -> int:
@@ -92,6 +137,93 @@ def _doctor(options: argparse.Namespace) -> int:
     print()
     print(diagnosis.verdict)
     return 1 if diagnosis.problems else 0
+
+
+class _OptionError(ValueError):
+    """An option has a value that the network does not take; the message says which it takes."""
+
+
+def _denoise(options: argparse.Namespace) -> int:
+    from .denoise_file import PathError
+    from .spectrogram import MissingMatplotlibError
+    from .wav import WavError
+
+    try:
+        _denoise_file(options)
+    except (OSError, PathError, WavError, MissingMatplotlibError, _OptionError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _denoise_file(options: argparse.Namespace) -> None:
+    from . import spectrogram
+    from .denoise_file import check_paths, denoise_file, partial
+
+    source, target, png = options.source, options.target, options.png
+    check_paths(source, target, png)
+    if png is not None:
+        spectrogram.require_matplotlib()
+    bar = _bar()
+    task = bar.add_task(source.name, total=None, start=False)
+
+    def begin(frames: int) -> None:
+        bar.update(task, total=frames)
+        bar.start_task(task)
+
+    with bar if not bar.disable else contextlib.nullcontext():  # rich before 13.8: an empty line
+        done = denoise_file(
+            source,
+            target,
+            lambda rate, channels: _denoisers(options, rate, channels),
+            begin=begin,
+            advance=lambda frames: bar.advance(task, frames),
+            spectrograms=png is not None,
+        )
+    print(_summary(target, done, bar.tasks[0].elapsed))
+    if done.before is not None and done.after is not None:
+        with partial(png) as temporary:
+            title = f"{source.name}, nearvoice denoise --model {options.model}"
+            spectrogram.draw(done.before, done.after, temporary, title)
+
+
+def _denoisers(options: argparse.Namespace, rate: int, channels: int) -> list[Denoiser]:
+    from .denoise import Denoiser
+
+    names = ("strength", "attenuation_limit")
+    settings = {name: value for name, value in vars(options).items() if name in names}
+    try:
+        return [Denoiser(options.model, rate, **settings) for _ in range(channels)]
+    except ValueError as error:
+        raise _OptionError(error) from error
+
+
+def _bar() -> Progress:
+    """Return a bar that a terminal shows while it is open, and nothing else shows at all."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console()
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _summary(target: Path, done: Denoised, elapsed: float | None) -> str:
+    """Return the line that says what was done: length, speed, and what was taken away."""
+    said = [f"{target}: {done.seconds:.1f} s of audio"]
+    if elapsed:
+        said.append(f"{done.seconds / elapsed:.3g} times as fast as real time")
+    if done.attenuation is None:
+        said.append("all of it silence")
+    else:
+        said.append(f"mean attenuation {done.attenuation:.1f} dB")
+    return ", ".join(said)
 
 
 if __name__ == "__main__":
