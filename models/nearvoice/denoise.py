@@ -76,6 +76,7 @@ class Denoiser:
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
         _check_number("sample_rate", sample_rate, _LOWEST_RATE, _HIGHEST_RATE)
+        self.strength = strength
         _check_number("chunk", chunk, 1, _HIGHEST_RATE)
         if chunk != int(chunk):
             raise ValueError(f"chunk must be a whole number of samples, got {chunk!r}")
@@ -92,7 +93,6 @@ class Denoiser:
         self._options = Options(attenuation_limit, level=level, bypass=bypass, band=band)
         self._network = networks.load(model, kernel)
         self._chunk = chunk
-        self.strength = strength
         self.reset()
 
     @property
@@ -197,7 +197,7 @@ class _Resampled:
         self._to, self._back = Resampler(rate, inner), Resampler(inner, rate)
         self._rate = rate
         self._dry = _NOTHING
-        self._wet = 0.0
+        self._wet: float | None = None
         """Of the last sample, how much of it is resampled, in [0, 1]."""
 
     def delay(self, chunk: int) -> int:
@@ -207,13 +207,16 @@ class _Resampled:
         return math.ceil(self._inner.delay(1) * self._scale + resampling) + 2
 
     def push(self, samples: Samples, strength: float) -> Samples:
+        if not math.isfinite(samples @ samples):  # a resampler would remember
+            samples = np.nan_to_num(samples, posinf=0, neginf=0)
         wet = self._back.push(self._inner.push(self._to.push(samples), strength))
         dry, self._dry = np.split(np.concatenate((self._dry, samples)), [len(wet)])
         target = float(strength > 0)
-        if self._wet == target:
-            return wet if target else dry
         if not len(wet):
             return wet
+        if self._wet is None or self._wet == target:
+            self._wet = target
+            return wet if target else dry
         ramp = np.linspace(self._wet, target, len(wet), dtype=np.float32)
         self._wet = target
         return ramp * wet + (1 - ramp) * dry

@@ -1,8 +1,8 @@
 """Short-time Fourier transform whose bins are those of a network, whatever the sample rate is.
 
-A window of the same duration has bins at the same frequencies at every rate, so a network for 16 kHz
-hears 8, 24 or 48 kHz without a resampler: at lower rates its upper bins are silent, and at higher
-ones the bins above its own are left to the caller.
+A window of the same duration has bins at the same frequencies at every rate, so a network made for
+16 kHz hears 8, 24 or 48 kHz without a resampler: at lower rates its upper bins are silent, and at
+higher ones the bins above its own are left to the caller.
 """
 
 from __future__ import annotations
