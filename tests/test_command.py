@@ -1,14 +1,21 @@
+import importlib.util
 import os
+import re
 import subprocess
 import sys
+import wave
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nearvoice
+from nearvoice import denoise
 from nearvoice.__main__ import main
 from tests.stores import github, make_wheel, open_world, sha256, table, wheel_source
 
 CONTENT = b"content" * 100
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -29,7 +36,7 @@ def test_a_command_is_required_and_help_lists_all(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["--help"])
     said = capsys.readouterr().out
-    for command in ("download-files", "verify", "doctor"):
+    for command in ("download-files", "verify", "doctor", "denoise"):
         assert command in said
 
 
@@ -118,15 +125,12 @@ def test_a_stopped_download_ends_without_a_traceback(world, monkeypatch, capsys)
     assert capsys.readouterr().err == "stopped\n"
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
-def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(world):
+def on_a_terminal(world, *arguments, **more):
+    """Run ``nearvoice ARGUMENTS`` on a terminal, and return what it shows."""
     import pty
 
-    content = os.urandom(1 << 20)
-    world.knows(table("a.bin", content, [world.server.add("a.bin", content, "slow")]))
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
-    process = world.start("download-files", stdout=theirs, env=environment)
+    process = world.start(*arguments, stdout=theirs, **more)
     os.close(theirs)
     said = b""
     try:
@@ -136,9 +140,17 @@ def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(world):
         pass
     finally:
         os.close(ours)
-    process.communicate(timeout=30)
-    assert process.returncode == 0
-    text = said.decode()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    return said.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
+def test_a_terminal_has_a_progress_bar_and_a_pipe_has_none(world):
+    content = os.urandom(1 << 20)
+    world.knows(table("a.bin", content, [world.server.add("a.bin", content, "slow")]))
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"}
+    text = on_a_terminal(world, "download-files", env=environment)
     assert "━" in text
     assert "a.bin                1.0 MB  github some/where  ok\r\n" in text
 
@@ -153,3 +165,154 @@ def test_the_module_runs_as_the_command():
         [sys.executable, "-m", "nearvoice", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == f"nearvoice {nearvoice.__version__}\n"
+
+
+# denoise
+
+
+def write_call(path, seconds=3, rate=24_000, channels=2):
+    rng = np.random.default_rng(1)
+    sound = rng.integers(-9000, 9000, (seconds * rate, channels), np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((channels, 2, rate, 0, "NONE", ""))
+        file.writeframes(sound.tobytes())
+    return sound
+
+
+def read_call(path):
+    with wave.open(str(path)) as file:
+        sound = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+        return sound.reshape(-1, file.getnchannels())
+
+
+class Tenth:
+    """In the place of a Denoiser, whose weights are not here: a tenth of the sound."""
+
+    made = None
+
+    def __init__(self, *arguments, **settings):
+        Tenth.made = arguments, settings
+
+    def push(self, samples):
+        return samples * np.float32(0.1)
+
+    def flush(self):
+        return np.empty(0, np.float32)
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    monkeypatch.setattr(denoise, "Denoiser", Tenth)
+    monkeypatch.chdir(tmp_path)
+    return write_call("in.wav")
+
+
+def test_denoise_writes_the_file_and_one_line(call, capsys):
+    assert main(["denoise", "in.wav", "out.wav"]) == 0
+    assert np.abs(read_call("out.wav") - call / 10).max() <= 0.51
+    said = capsys.readouterr()
+    line = r"out\.wav: 3\.0 s of audio, \S+ times as fast as real time, mean attenuation 20\.0 dB\n"
+    assert re.fullmatch(line, said.out)
+    assert said.err == ""
+    assert Tenth.made == (("hush", 24_000), {"strength": 1.0})
+
+
+def test_denoise_gives_its_options_to_the_denoiser(call, capsys):
+    options = ["--model", "gtcrn", "--strength", "0.5", "--attenuation-limit"]
+    assert main(["denoise", "in.wav", "out.wav", *options, "12"]) == 0
+    assert Tenth.made == (("gtcrn", 24_000), {"strength": 0.5, "attenuation_limit": 12.0})
+    assert main(["denoise", "in.wav", "out.wav", *options, "none"]) == 0
+    assert Tenth.made[1]["attenuation_limit"] is None
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(["denoise", "in.wav", "out.wav", *options, "much"])
+    assert "must be a number or none, not 'much'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["gone.wav", "out.wav"], "No such file or directory: 'gone.wav'"),
+        (["in.wav", "in.wav"], "in.wav is the file to read: name another one to write"),
+        (["in.wav", "no/out.wav"], "no is no folder: make it, or name another file to write"),
+        (["in.wav", "o.wav", "--png", "in.wav"], "in.wav is the file to read"),
+        (["noise.flac", "out.wav"], "noise.flac is no WAV file: convert it with `ffmpeg -i "),
+    ],
+)
+def test_what_denoise_cannot_do_is_one_line(call, capsys, tmp_path, arguments, why):
+    (tmp_path / "noise.flac").write_bytes(b"fLaC and more")
+    assert main(["denoise", *arguments]) == 1
+    said = capsys.readouterr()
+    assert why in said.err
+    assert said.err.count("\n") == 1
+    assert said.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.wav", "noise.flac"]
+    assert np.array_equal(read_call("in.wav"), call)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (["--strength", "2"], "strength must be"),
+        (["--attenuation-limit", "-3"], "attenuation_limit"),
+    ],
+)
+def test_a_value_out_of_its_range_is_one_line(tmp_path, capsys, option, why):
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    write_call(source)
+    assert main(["denoise", str(source), str(target), *option]) == 1
+    assert capsys.readouterr().err.startswith(why)
+    assert not target.exists()
+
+
+def test_denoise_without_the_model_files_says_what_to_run(world, tmp_path, capsys):
+    source, target = tmp_path / "in.wav", tmp_path / "out.wav"
+    write_call(source)
+    for model in ("hush", "gtcrn"):
+        assert main(["denoise", str(source), str(target), "--model", model]) == 1
+        assert capsys.readouterr().err.endswith(": run `nearvoice download-files`\n")
+        assert not target.exists()
+
+
+def test_a_picture_without_matplotlib_is_told_before_the_work(call, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["denoise", "in.wav", "out.wav", "--png", "out.png"]) == 1
+    assert "pip install matplotlib" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="no matplotlib")
+def test_denoise_draws_a_picture(call, capsys, tmp_path):
+    assert main(["denoise", "in.wav", "out.wav", "--png", "out.png"]) == 0
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+    assert len(list(tmp_path.iterdir())) == 3
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+STAND_IN = """
+from nearvoice import denoise
+from tests.test_command import Tenth
+denoise.Denoiser = Tenth
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminal")
+def test_denoise_shows_a_bar_on_a_terminal_and_nothing_of_it_elsewhere(world):
+    write_call(world.folder / "in.wav")
+    world.knows(table("a.bin", CONTENT, [github("a.bin")]))
+    environment = {
+        **os.environ,
+        "TERM": "xterm-256color",
+        "COLUMNS": "100",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+    }
+    how = {"before": STAND_IN, "env": environment}
+    said = on_a_terminal(world, "denoise", "in.wav", "out.wav", **how)
+    assert "━" in said
+    assert said.endswith(" dB\r\n")
+
+    status, out, err = world.run("denoise", "in.wav", "out.wav", **how)
+    assert (status, err) == (0, "")
+    assert "\x1b" not in out
+    assert out.count("\n") == 1
