@@ -114,6 +114,23 @@ def test_arrays_of_another_file_are_refused(tmp_path):
         arrays.load(tmp_path / "w.npz", "b" * 64)
 
 
+def test_a_rewired_file_takes_other_values_in_and_keeps_what_is_not_known_of_it(tmp_path):
+    names = [field_bytes(1, name) for name in (b"padded", b"weights")]
+    node = b"".join([*names, field_bytes(4, b"Conv"), field_bytes(7, b"a domain, unknown here")])
+    model = field_bytes(1, b"an unknown field") + field_bytes(7, field_bytes(1, node))
+    path = tmp_path / "n.onnx"
+    path.write_bytes(model)
+    rewired = arrays.rewired(path, {"padded": "input"})
+    assert b"padded" not in rewired
+    assert rewired.count(b"input") == rewired.count(b"weights") == 1
+    path.write_bytes(rewired)
+    assert arrays.rewired(path, {"input": "padded"}).count(b"unknown") == 2
+    assert len(arrays.rewired(path, {"input": "padded"})) == len(model)
+    path.write_bytes(b"?")
+    with pytest.raises(arrays.WeightsError, match=r"n\.onnx is not an ONNX file"):
+        arrays.rewired(path, {})
+
+
 def test_missing_files_are_file_not_found_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         arrays.load(tmp_path / "w.npz", HASH)

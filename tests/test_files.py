@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nearvoice import arrays, download, files, sources, wheels
+from nearvoice import arrays, convert, download, files, sources, wheels
 from nearvoice.manifest import ManifestError, ModelFile, parse
 from nearvoice.sources import Github, Hf, Pypi
 from tests.stores import (
@@ -637,6 +637,17 @@ def test_arrays_that_are_not_right_are_made_again_without_a_download(network, da
     assert [outcome.source for outcome in files.download()] == ["present", "from n.onnx"]
     assert files.weights("n.onnx").keys() == WEIGHTS.keys()
     assert network.server.requests.total() == 1
+
+
+def test_arrays_of_another_form_are_made_again(network, monkeypatch):
+    halved = convert.Conversion("halved", lambda found: {k: v / 2 for k, v in found.items()})
+    monkeypatch.setitem(convert.CONVERSIONS, "n.onnx", halved)
+    with pytest.raises(arrays.WeightsError, match=r"another model file: .*download-files"):
+        files.weights("n.onnx")
+    assert [check.state for check in files.verify()] == ["ok", "corrupt"]
+    assert [outcome.source for outcome in files.download()] == ["present", "from n.onnx"]
+    assert [check.state for check in files.verify()] == ["ok", "ok"]
+    np.testing.assert_array_equal(files.weights("n.onnx")["b"], WEIGHTS["b"] / 2)
 
 
 def test_a_file_that_is_not_onnx_gives_no_arrays_and_says_so(world):

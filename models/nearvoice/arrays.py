@@ -37,23 +37,44 @@ def read_onnx(path: Path) -> Arrays:
         FileNotFoundError: There is no such file.
         WeightsError: The file is not ONNX, or holds no weights.
     """
-    from google.protobuf.message import DecodeError
-
-    model = _model_proto()
+    model = _parsed(path)
     try:
-        model.ParseFromString(path.read_bytes())
         arrays = dict(_constants(model.graph))
-    except (DecodeError, ValueError) as error:
+    except ValueError as error:
         raise WeightsError(f"{path} is not an ONNX file: {error}") from error
     if not arrays:
         raise WeightsError(f"{path} is not an ONNX file, or holds no weights")
     return arrays
 
 
-def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source_sha256: str) -> None:
-    """Write ``arrays`` and the hash of the file they came from to ``path``, whole or not at all."""
+def rewired(path: Path, inputs: Mapping[str, str]) -> bytes:
+    """Return an ONNX file in which nodes take other values in.
+
+    Args:
+        path: Of the file, which is not changed.
+        inputs: Name of a value -> name of the value that nodes take instead.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        WeightsError: The file is not ONNX.
+    """
+    model = _parsed(path)
+    for node in model.graph.node:
+        node.input[:] = [inputs.get(name, name) for name in node.input]
+    content: bytes = model.SerializeToString()  # with the fields that are not listed here
+    return content
+
+
+def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source: str) -> None:
+    """Write ``arrays`` to ``path``, whole or not at all.
+
+    Args:
+        path: Of the array file.
+        arrays: By name.
+        source: What they came from: the sha256 of a file, and what was done with it, if anything.
+    """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    content: Arrays = {_SOURCE: np.array([source_sha256, *arrays]), **arrays}
+    content: Arrays = {_SOURCE: np.array([source, *arrays]), **arrays}
     try:
         # np.savez would do, but takes no allow_pickle before numpy 2.1, nor an array called "file".
         with zipfile.ZipFile(temporary, "w") as archive:
@@ -65,7 +86,7 @@ def save(path: Path, arrays: Mapping[str, npt.NDArray[Any]], source_sha256: str)
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path, source_sha256: str) -> Arrays:
+def load(path: Path, source: str) -> Arrays:
     """Return the arrays that :func:`save` wrote.
 
     Raises:
@@ -80,12 +101,23 @@ def load(path: Path, source_sha256: str) -> Arrays:
         raise
     except _DAMAGE as error:
         raise WeightsError(f"{path} is damaged ({error}): {remedy}") from error
-    source, *names = np.atleast_1d(arrays.pop(_SOURCE, np.array(""))).astype(str)
-    if source != source_sha256:
+    made_from, *names = np.atleast_1d(arrays.pop(_SOURCE, np.array(""))).astype(str)
+    if made_from != source:
         raise WeightsError(f"{path} was made from another model file: {remedy}")
     if set(names) != arrays.keys():
         raise WeightsError(f"{path} is damaged (arrays are missing): {remedy}")
     return arrays
+
+
+def _parsed(path: Path) -> Any:  # noqa: ANN401
+    from google.protobuf.message import DecodeError
+
+    model = _model_proto()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except (DecodeError, ValueError) as error:
+        raise WeightsError(f"{path} is not an ONNX file: {error}") from error
+    return model
 
 
 def _constants(graph: Any) -> Iterator[tuple[str, npt.NDArray[Any]]]:  # noqa: ANN401
@@ -144,6 +176,7 @@ _FIELDS: dict[str, dict[int, tuple[str, str, bool]]] = {
     "Model": {7: ("graph", "Graph", False)},
     "Graph": {1: ("node", "Node", True), 5: ("initializer", "Tensor", True)},
     "Node": {
+        1: ("input", "string", True),
         2: ("output", "string", True),
         4: ("op_type", "string", False),
         5: ("attribute", "Attribute", True),

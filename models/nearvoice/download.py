@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import arrays
+from . import arrays, convert
 from .manifest import ModelFile
 from .sources import Folder, Session, Source, SourceError
 from .wheels import Wheels
@@ -228,7 +228,7 @@ class Job:
         target, source = self._folder / file.arrays_name, f"from {file.name}"
         onnx = self._found(file.name) or self._folder / file.name
         try:
-            arrays.save(target, arrays.read_onnx(onnx), file.sha256)
+            arrays.save(target, convert.convert(file, onnx), convert.source(file))
             outcome = Outcome(target.name, target.stat().st_size, source)
         except arrays.WeightsError as error:
             outcome = Outcome(target.name, 0, source, error=str(error))
@@ -282,7 +282,7 @@ def _present(file: ModelFile) -> Outcome:
 
 def _are_arrays(found: Path, file: ModelFile) -> bool:
     try:
-        arrays.load(found, file.sha256)
+        arrays.load(found, convert.source(file))
     except (FileNotFoundError, arrays.WeightsError):
         return False
     return True

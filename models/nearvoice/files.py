@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from . import arrays
+from . import arrays, convert
 from .download import DownloadError, Job, Outcome, Reporter, Silent, fault
 from .manifest import ModelFile, parse
 
@@ -121,6 +121,8 @@ def path(name: str) -> Path:
 def weights(name: str) -> arrays.Arrays:
     """Return the weights of the model file ``name`` as arrays by their ONNX names.
 
+    Some are in a smaller form, see :mod:`nearvoice.convert`.
+
     Raises:
         UnknownFileError: No model file has this name, or it is not kept as arrays.
         MissingFileError: They have not been downloaded.
@@ -129,7 +131,7 @@ def weights(name: str) -> arrays.Arrays:
     file = _known(name)
     if not file.arrays:
         raise UnknownFileError(f"{name} is not kept as arrays; open files.path({name!r})")
-    return arrays.load(_existing(file, file.arrays_name), file.sha256)
+    return arrays.load(_existing(file, file.arrays_name), convert.source(file))
 
 
 def download(
@@ -221,7 +223,7 @@ def _verify_arrays(file: ModelFile, onnx: Path) -> Check:
     if found is None:
         return Check(file.arrays_name, cache_dir() / file.arrays_name, "missing")
     try:
-        kept, fresh = arrays.load(found, file.sha256), arrays.read_onnx(onnx)
+        kept, fresh = arrays.load(found, convert.source(file)), convert.convert(file, onnx)
     except arrays.WeightsError as error:
         return Check(file.arrays_name, found, "corrupt", str(error))
     same = kept.keys() == fresh.keys() and all(
