@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import nearvoice
-from nearvoice import denoise
+from nearvoice import denoise, prepare
 from nearvoice.__main__ import main
+from nearvoice.kernels import image
 from tests.stores import github, make_wheel, open_world, sha256, table, wheel_source
 
 CONTENT = b"content" * 100
@@ -55,6 +56,33 @@ def test_download_files_says_a_line_a_file_and_where_they_are(world, capsys):
     ]
     assert main(["download-files", "a.bin"]) == 0
     assert "a.bin             700 bytes  present  ok\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["silero_vad.onnx", "gtcrn.onnx", "hush_enc.onnx"])
+def test_download_files_compiles_for_any_network_and_says_what(world, capsys, monkeypatch, name):
+    def build(level):
+        image.folder().mkdir(parents=True, exist_ok=True)
+        image.write(image.path(level), level, [("one", b"\xc3", 0), ("two", b"\xc3", 0)], {})
+        return image.path(level)
+
+    monkeypatch.setattr(image, "levels", lambda: ["x86-64-v4", "x86-64-v3"])
+    monkeypatch.setattr(prepare.build, "build", build)
+    monkeypatch.setattr(prepare.build, "missing", lambda: ["x86-64-v4"])
+    world.knows(table(name, CONTENT, [world.server.add(name, CONTENT)]))
+    assert main(["download-files"]) == 0
+    said = capsys.readouterr().out.splitlines()[1:-1]
+    assert [line.split() for line in said] == [
+        ["kernels", "8.2", "kB", "compiled", "for", "x86-64-v4", "ok"],
+        ["kernels", "8.2", "kB", "present", "for", "x86-64-v3", "ok"],
+        ["one,", "two"],
+    ]
+
+
+def test_download_files_compiles_nothing_where_no_network_is_known(world, capsys, monkeypatch):
+    monkeypatch.setattr(prepare.build, "build", None)
+    world.knows(table("a.bin", CONTENT, [world.server.add("a.bin", CONTENT)]))
+    assert main(["download-files"]) == 0
+    assert "kernels" not in capsys.readouterr().out
 
 
 def test_download_files_that_fail_have_one_line_each_and_exit_1(world, capsys):
@@ -291,7 +319,7 @@ def test_denoise_draws_a_picture(call, capsys, tmp_path):
 
 
 STAND_IN = """
-from nearvoice import denoise
+from nearvoice import denoise, prepare
 from tests.test_command import Tenth
 denoise.Denoiser = Tenth
 """

@@ -67,6 +67,46 @@ def test_an_agent_would_not_start_with_a_network_that_does_not_run(capsys, monke
     assert "Silero VAD does not run (illegal instruction): install nearvoice again" in last
 
 
+@pytest.mark.model
+def test_an_agent_would_not_start_with_a_noise_suppression_that_does_not_run(capsys, monkeypatch):
+    from nearvoice.denoise import Denoiser
+
+    found = doctor.diagnose().sections["Noise suppression"]
+    kernel = found["kernel"].partition(":")[0]
+    assert found["gtcrn"] == found["hush"] == f"one hop heard by {kernel}"
+
+    def broken(self, samples):
+        raise OSError(f"no {self.model}")
+
+    monkeypatch.setattr(Denoiser, "push", broken)
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert "  hush                  failed: no hush" in said
+    assert "gtcrn does not run (no gtcrn): install nearvoice again; hush does not" in said[-1]
+
+
+@pytest.mark.model
+def test_noise_suppression_hears_its_hop_and_does_not_sleep_through_it(monkeypatch):
+    from nearvoice import networks
+
+    heard = []
+    shared = networks.load("gtcrn", "auto")
+    run = shared.run
+    monkeypatch.setattr(shared, "run", lambda *it: heard.append(1) or run(*it))
+    assert doctor._try_hop("gtcrn", []).startswith("one hop heard by ")
+    assert heard
+
+
+def test_noise_suppression_is_not_tried_without_its_files_nor_after_another_problem(world):
+    def told():
+        found = doctor.diagnose().sections["Noise suppression"]
+        return found["gtcrn"], found["hush"]
+
+    assert told() == ("not tried", "not tried")  # a.bin is missing
+    files.download(["a.bin"])
+    assert told() == ("not tried", "not tried")  # the manifest knows no model of it
+
+
 def test_an_agent_would_not_start_with_a_corrupt_file(world, capsys):
     files.download(["a.bin"])
     (world.cache / "a.bin").write_bytes(b"?")
@@ -102,6 +142,12 @@ def test_a_network_that_cannot_be_imported_is_a_reason_not_to_start(world, monke
     files.download(["a.bin"])
     monkeypatch.setitem(sys.modules, "nearvoice.silero", None)
     assert "nearvoice.silero cannot be imported" in doctor.diagnose().verdict
+
+
+def test_noise_suppression_that_cannot_be_imported_is_a_reason_not_to_start(world, monkeypatch):
+    files.download(["a.bin"])
+    monkeypatch.setitem(sys.modules, "nearvoice.networks", None)
+    assert "nearvoice.networks cannot be imported" in doctor.diagnose().verdict
 
 
 def test_a_token_or_a_password_is_never_printed(world):
@@ -179,6 +225,8 @@ def test_a_compiled_kernel_is_told_with_its_level_its_image_and_its_compiler(wor
     told = doctor.diagnose().sections["Kernel"]
     assert told["silero"] == f"numba: compiled for {level}, mapped from {image.path(level)}"
     assert told["compiled with"] == "numba 1.2, llvmlite 3.4"
+    noise = doctor.diagnose().sections["Noise suppression"]["kernel"]
+    assert noise == f"numba: compiled for {level}, mapped from {image.path(level)}"
 
 
 @pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
@@ -190,3 +238,6 @@ def test_a_damaged_image_is_told_with_the_remedy(world):
     assert told["silero"].startswith("numpy: ")
     assert f"{path} is damaged" in told["silero"]
     assert told["silero"].endswith("run `nearvoice download-files`")
+    noise = doctor.diagnose().sections["Noise suppression"]["kernel"]
+    assert noise.startswith("onnxruntime: ")
+    assert f"{path} is damaged" in noise

@@ -57,6 +57,7 @@ def diagnose() -> Diagnosis:
         "Cache": _cache(),
         "Files": _files(problems),
         "Kernel": _kernel(problems),
+        "Noise suppression": _noise_suppression(problems),
         "Hugging Face": _hugging_face(),
     }
     return Diagnosis(sections, tuple(problems))
@@ -174,6 +175,36 @@ def _try_kernel(problems: list[str]) -> str:
         problems.append(f"Silero VAD does not run ({error}): install nearvoice again")
         return f"failed: {error}"
     return "heard"
+
+
+def _noise_suppression(problems: list[str]) -> Facts:
+    try:
+        from .networks import MODELS, choose_kernel
+    except ImportError as error:
+        problems.append(f"nearvoice.networks cannot be imported ({error}): install nearvoice again")
+        return {"kernel": "unknown"}
+    name, reason = choose_kernel()
+    known, tried = files.manifest().keys(), not problems
+    return {"kernel": f"{name}: {reason}"} | {
+        model: _try_hop(model, problems) if tried and known >= {*it.files} else "not tried"
+        for model, it in MODELS.items()
+    }
+
+
+def _try_hop(model: str, problems: list[str]) -> str:
+    """Hear a hop of a tone, as silence would be slept through."""
+    import numpy as np
+
+    from .denoise import Denoiser
+
+    try:
+        denoiser = Denoiser(model)
+        tone = np.sin(np.arange(denoiser.delay_samples + 1)).astype(np.float32)
+        denoiser.process(tone)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what an agent would meet
+        problems.append(f"{model} does not run ({error}): install nearvoice again")
+        return f"failed: {error}"
+    return f"one hop heard by {denoiser.kernel}"
 
 
 def _hugging_face() -> Facts:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from . import files
+from . import files, networks
 from .kernels import build, image
 from .progress import Lines
 from .silero import FILE
+
+_SERVED = {FILE, *(name for model in networks.MODELS.values() for name in model.files)}
+"""Model files whose networks are among the kernels."""
 
 
 def prepare(names: Iterable[str] | None = None, *, to: Path | None = None, report: Lines) -> None:
@@ -23,19 +26,22 @@ def prepare(names: Iterable[str] | None = None, *, to: Path | None = None, repor
         DownloadError: A file could not be fetched; the others were.
     """
     files.download(names, to=to, report=report)
-    if names is None and to is None and FILE in files.manifest():
+    if names is None and to is None and _SERVED & files.manifest().keys():
         _compile(report)
 
 
 def _compile(report: Lines) -> None:
     if (reason := image.unsupported()) is not None:
         report.say(f"kernels           not compiled: {reason}")
-    absent = build.missing()
+    absent, names = build.missing(), ""
     for level in image.levels():
         try:
             path = build.build(level)
-        except build.BuildError as error:
+            names = ", ".join(image.load(path).functions)
+        except (build.BuildError, image.ImageError) as error:
             report.say(f"kernels           {error}; numpy does their work", "red")
             return
         state = "compiled" if level in absent else "present"
         report.say(f"{'kernels':16}  {decimal(path.stat().st_size):>9}  {state} for {level}  ok")
+    if names:
+        report.say(f"{'':27}  {names}")  # the same for every level

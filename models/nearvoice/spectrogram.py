@@ -22,7 +22,7 @@ COLUMNS = 1400
 """At most so many; the panel of a picture has about as many pixels."""
 WINDOW = 0.032
 """Seconds of sound in a spectrum: 31 Hz are told apart, the harmonics of any voice."""
-RANGE = 80.0
+RANGE = 70.0
 """Decibels between the darkest and the brightest colour."""
 COLOURS = "magma"
 """Grows evenly in lightness, so it is read without telling red from green, and in print."""
