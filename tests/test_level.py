@@ -12,7 +12,7 @@ def heard(level, power, probability=0.9, seconds=1.0):
     return gains[-1]
 
 
-@pytest.mark.parametrize("power", [-32.0, -24.0, -16.0])
+@pytest.mark.parametrize("power", [-29.0, -22.0, -10.0, 0.0])
 def test_speech_of_a_normal_level_is_left_exactly_as_it_is(power):
     assert heard(Level(HOP), power) == 1.0
 
@@ -20,11 +20,11 @@ def test_speech_of_a_normal_level_is_left_exactly_as_it_is(power):
 @pytest.mark.parametrize("power", [-45.0, -55.0])
 def test_quiet_speech_is_brought_to_the_level_networks_know_within_a_second(power):
     gain = heard(Level(HOP), power)
-    assert gain == pytest.approx(10 ** ((-24 - power) / 20), rel=0.01)
+    assert gain == pytest.approx(10 ** ((-22 - power) / 20), rel=0.01)
 
 
-def test_loud_speech_is_made_quieter():
-    assert heard(Level(HOP), -6.0) < 1
+def test_the_first_syllable_alone_teaches_nothing():
+    assert heard(Level(HOP), -55.0, seconds=0.1) == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(-120, 0), st.floats(0, 0.49)), max_size=50))
@@ -38,7 +38,7 @@ def test_sound_that_is_no_speech_teaches_nothing(hops):
 def test_the_gain_stays_within_its_bounds(hops):
     level = Level(HOP)
     for power, probability in hops:
-        assert 10 ** (-12 / 20) * 0.999 <= level.step(power, probability) <= 10 ** (36 / 20) * 1.001
+        assert 1 <= level.step(power, probability) <= 10 ** (40 / 20) * 1.001
 
 
 def test_a_gain_that_is_right_does_not_wobble_with_the_syllables():
@@ -57,4 +57,4 @@ def test_a_caller_who_comes_nearer_is_no_longer_made_louder():
 def test_a_caller_who_goes_away_is_made_louder_in_time():
     level = Level(HOP)
     heard(level, -24.0)
-    assert heard(level, -50.0, seconds=15) == pytest.approx(10 ** (26 / 20), rel=0.5)
+    assert heard(level, -50.0, seconds=15) == pytest.approx(10 ** (28 / 20), rel=0.5)

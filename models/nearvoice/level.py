@@ -1,21 +1,23 @@
 """How loud the caller is: a gain for networks that take a quiet caller for background.
 
 The level is learnt from what a voice activity detector calls speech, so that noise alone raises
-nothing. Within :data:`_FREE` of the level that networks know the gain is exactly 1.
+nothing. For speech of a normal level the gain is exactly 1, and it does not follow syllables.
 """
 
 from __future__ import annotations
 
 import math
 
-_TARGET = -24.0
+_TARGET = -22.0
 """Level of speech, in dB of full scale (mean square), that the networks know best."""
-_FREE = 9.0
-"""Decibels off the target at which speech is left as it is."""
-_SETTLED = 3.0
+_FREE = 8.0
+"""Decibels below the target down to which speech is left as it is; louder speech always is."""
+_SETTLED = 4.0
 """Decibels off the target at which a gain that is not 1 is left as it is."""
-_MOST, _LEAST = 36.0, -12.0
-"""Bounds of the gain, in dB."""
+_MOST = 40.0
+"""Bound of the gain, in dB."""
+_ENOUGH = 0.15
+"""Seconds of speech that are heard before the first gain."""
 _SPEECH = 0.5
 """Probability from which a hop is speech."""
 _RISE = 0.05
@@ -34,6 +36,8 @@ class Level:
     def __init__(self, hop: float) -> None:
         self._rise = 1 - math.exp(-hop / _RISE)
         self._fall = _FALL * hop
+        self._missing = _ENOUGH
+        self._hop = hop
         self._speech: float | None = None
         self._gain = 0.0
 
@@ -62,7 +66,10 @@ class Level:
         else:
             speech = max(power, speech - self._fall)
         self._speech = speech
+        self._missing -= self._hop
+        if self._missing > 0:
+            return
         wanted = _TARGET - speech
         allowed = _SETTLED if self._gain else _FREE
         if abs(wanted - self._gain) > allowed:
-            self._gain = 0.0 if abs(wanted) <= _FREE else min(max(wanted, _LEAST), _MOST)
+            self._gain = min(wanted, _MOST) if wanted > _FREE else 0.0
