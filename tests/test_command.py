@@ -318,6 +318,16 @@ def test_denoise_draws_a_picture(call, capsys, tmp_path):
     assert capsys.readouterr().out.count("\n") == 1
 
 
+def test_a_stopped_denoise_leaves_nothing_behind(call, capsys, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tenth, "push", stop)
+    assert main(["denoise", "in.wav", "out.wav"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.wav"]
+
+
 STAND_IN = """
 from nearvoice import denoise, prepare
 from tests.test_command import Tenth
