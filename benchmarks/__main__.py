@@ -12,7 +12,25 @@ from typing import Any, NamedTuple
 
 from nearvoice import files
 
-from . import accuracy, data, drift, machine, quiet, speed, startup, tiles, vad, window, worker
+from . import (
+    accuracy,
+    data,
+    drift,
+    machine,
+    noise,
+    noise_cpu,
+    noise_delay,
+    noise_level,
+    noise_memory,
+    noise_words,
+    quiet,
+    speed,
+    startup,
+    tiles,
+    vad,
+    window,
+    worker,
+)
 from .show import show
 
 Result = dict[str, Any]
@@ -36,6 +54,12 @@ TASKS = {
     "worker-memory": Task(lambda a: worker.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
     "startup": Task(lambda a: startup.startup(a.rounds)),
     "kernel-tiles": Task(lambda a: tiles.tiles(a.rounds)),
+    "noise": Task(lambda a: noise.quality(_data(a), a.quick), noise.report),
+    "noise-level": Task(lambda a: noise_level.level(_data(a)), noise_level.report),
+    "noise-words": Task(lambda a: noise_words.recognised(_data(a), a.recogniser, a.quick)),
+    "noise-cpu": Task(lambda a: noise_cpu.cpu(_audio(a), a.rounds)),
+    "noise-delay": Task(lambda a: noise_delay.delay(_audio(a))),
+    "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
 }
 
 
@@ -47,7 +71,7 @@ def main() -> None:
         on = machine.describe()
         try:
             result = {**TASKS[name].run(arguments), "machine": on}
-        except data.MissingDataError as error:
+        except (data.MissingDataError, ImportError) as error:
             if arguments.tasks:
                 raise SystemExit(f"{name}: {error}") from error
             print(f"\n{name}: skipped: {error}")
@@ -67,10 +91,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data",
         type=Path,
-        help=f"folder of labelled speech for vad, vad-drift and vad-quiet (default: {data.VARIABLE}"
-        " of the environment); without one they are skipped",
+        help="folder of speech for vad, vad-drift, vad-quiet, noise, noise-level and noise-words "
+        f"(default: {data.VARIABLE} of the environment); without one they are skipped",
     )
     parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes of vad")
+    parser.add_argument("--quick", action="store_true", help="half of the set of noise")
+    parser.add_argument(
+        "--recogniser",
+        default=noise_words.DEFAULT,
+        metavar="MODULE:FUNCTION",
+        help="of noise-words: makes what turns int16 at 16 kHz into words (default: %(default)s)",
+    )
     parser.add_argument(
         "--results",
         type=Path,

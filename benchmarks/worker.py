@@ -99,15 +99,7 @@ def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dic
         NotCompiledError: The numba kernel has not been compiled.
     """
     systems.check_compiled()
-    with tempfile.NamedTemporaryFile(suffix=".pcm") as call:
-        call.write(recording(path, RATE, seconds).tobytes())
-        call.flush()
-        measured: dict[str, list[Worker]] = {name: [] for name in SYSTEMS}
-        for turn in range(1, rounds + 1):
-            for name, steps in SYSTEMS.items():
-                measured[name].append(_run(steps, Path(call.name), jobs))
-                heard = _median(measured[name][-1].jobs["heard"])
-                print(f"round {turn} of {rounds}: {name}: {heard.unique:.1f} MiB", file=sys.stderr)
+    measured = measure(SYSTEMS, path, rounds, jobs, seconds)
     return {
         "task": "worker-memory",
         "what": f"MiB of one of {jobs} job processes of a worker, each hearing a call of "
@@ -119,23 +111,52 @@ def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dic
     }
 
 
+def measure(
+    steps: Mapping[str, tuple[str, str]], path: Path, rounds: int, jobs: int, seconds: float
+) -> dict[str, list[Worker]]:
+    """Return the worker of each round of ``{system: (import, load)}``, systems in turn.
+
+    What is loaded is a VAD, an ``rtc.FrameProcessor``, or None.
+
+    Raises:
+        RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
+    """
+    with tempfile.NamedTemporaryFile(suffix=".pcm") as call:
+        call.write(recording(path, RATE, seconds).tobytes())
+        call.flush()
+        measured: dict[str, list[Worker]] = {name: [] for name in steps}
+        for turn in range(1, rounds + 1):
+            for name, taken in steps.items():
+                measured[name].append(_run(taken, Path(call.name), jobs))
+                heard = _median(measured[name][-1].jobs["heard"])
+                print(f"round {turn} of {rounds}: {name}: {heard.unique:.1f} MiB", file=sys.stderr)
+    return measured
+
+
 # ---- from processes to rows -------------------------------------------------------------------
 
 
-def rows(measured: Mapping[str, list[Worker]]) -> dict[str, dict[str, Any]]:
+def rows(
+    measured: Mapping[str, list[Worker]], none: str = NONE, above: str = "above_no_vad_mib"
+) -> dict[str, dict[str, Any]]:
     """Return the figures of ``{system: [worker of each round]}``, a row for each phase.
 
     Figures of jobs are medians over the jobs of a round, spread over the rounds.
+
+    Args:
+        measured: Has ``none`` among the systems.
+        none: What all are compared with.
+        above: Name of the figure that says by how much a job is above that.
     """
     found: dict[str, dict[str, Any]] = {}
     for phase, words in PHASES.items():
-        nothing = [_median(worker.jobs[phase]) for worker in measured[NONE]]
+        nothing = [_median(worker.jobs[phase]) for worker in measured[none]]
         for name, workers in measured.items():
             job = [_median(worker.jobs[phase]) for worker in workers]
             pairs = zip(job, nothing, strict=True)
             found[f"{name}, {words}"] = {
                 "unique_mib": spread([memory.unique for memory in job]),
-                "above_no_vad_mib": spread([memory.unique - no.unique for memory, no in pairs]),
+                above: spread([memory.unique - no.unique for memory, no in pairs]),
                 "proportional_mib": spread([memory.proportional for memory in job]),
                 "resident_mib": spread([memory.resident for memory in job]),
             }

@@ -4,7 +4,8 @@ Every job process imports this module too, so it is small and the same for every
 
     python -m benchmarks.worker_agent FOLDER JOBS IMPORTS LOAD
 
-IMPORTS and LOAD are Python, as the documentation of the VAD has them. The folder holds the call
+IMPORTS and LOAD are Python, as the documentation of the VAD has them; LOAD may make an
+``rtc.FrameProcessor`` instead, or nothing. The folder holds the call
 (``call.pcm``: int16 mono at 24 kHz). When a job has loaded its VAD, when it has heard the call
 and when, after a flush, it has heard the call again, it leaves ``loaded.PID``, ``heard.PID`` and
 ``flushed.PID`` there and waits for ``loaded.measured`` and so on: so all jobs are measured in the
@@ -16,6 +17,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +54,9 @@ async def entrypoint(ctx: JobContext) -> None:
     """Listen to the call twice, with a flush in between."""
     vad = ctx.proc.userdata["vad"]
     await _measured("loaded")
-    stream = vad.stream() if vad else None
-    ear = _Ear(stream)
+    process = vad._process if isinstance(vad, rtc.FrameProcessor) else None
+    stream = vad.stream() if vad and not process else None
+    ear = _Ear(stream, process)
     await ear.listen()
     await _measured("heard")
     if stream:
@@ -66,10 +69,11 @@ async def entrypoint(ctx: JobContext) -> None:
 
 
 class _Ear:
-    """Pushes audio into a VAD stream, or into nothing, and reads its events."""
+    """Pushes audio into a VAD stream and reads its events, or into a processor, or into nothing."""
 
-    def __init__(self, stream: VADStream | None) -> None:
+    def __init__(self, stream: VADStream | None, process: Callable[..., object] | None) -> None:
         self._stream = stream
+        self._process = process
         self._windows = 0
         self._news = asyncio.Event()
         self._reader = asyncio.create_task(self._read()) if stream else None
@@ -88,6 +92,8 @@ class _Ear:
                 frame = rtc.AudioFrame(data, RATE, 1, FRAME)
                 if self._stream:
                     self._stream.push_frame(frame)
+                if self._process:
+                    self._process(frame)
                 await asyncio.sleep(0)
                 due = count * FRAME * 16 // 24 // 512 - 3
                 while self._stream and self._windows - before < due:

@@ -1,0 +1,270 @@
+"""How good speech sounds after each noise suppressor, and what a VAD then hears in it.
+
+What a system makes of an item is kept in a folder, and so are its figures, under a name that
+changes with the set and with the version of the system: a run that was interrupted goes on where
+it stopped.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearvoice.audio import PCM, to_float32
+from nearvoice.silero import SileroVAD
+
+from . import hearing, metrics, noise_scores, noise_set, noise_streams, noise_systems
+from .data import RATE, Labels
+from .noise_set import TALKER, Item
+from .noise_systems import System
+
+OUT = Path("out/noise")
+MADE = 1
+"""Higher each time a system is asked, or its answer measured, in another way: what was kept of
+times before is not used then."""
+OPINIONS = (0, 10)
+"""SNRs of the mixes that DNSMOS hears, in dB: it takes longer than all other measures."""
+Figures = dict[str, float | None]
+"""Of one item."""
+
+
+# ---- predict ----------------------------------------------------------------------------------
+
+
+class Kept:
+    """What one system made of items, and its figures, in a folder."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self._system = system
+        self.folder = folder
+
+    def heard(self, item: Item) -> PCM:
+        """Return what the system makes of an item, int16[n] at 16 kHz, in time with the item."""
+        out, late = self._out(item)
+        return noise_streams.aligned(out, late, len(item.noisy))
+
+    def delay(self, item: Item) -> float:
+        """Return by how many milliseconds the item came out later."""
+        return self._out(item)[1] / RATE * 1e3
+
+    def figures(self, item: Item) -> Figures:
+        """Return the figures of an item."""
+
+        def measured() -> str:
+            return json.dumps(measure(item, self.heard(item)) | {"delay_ms": self.delay(item)})
+
+        figures: Figures = json.loads(remembered(self.folder / f"{item.name}.json", measured))
+        return figures
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019 - there are few of these, and they live long
+    def _out(self, item: Item) -> tuple[PCM, int]:
+        path = self.folder / f"{item.name}.npz"
+        if not path.exists():
+            out = noise_streams.suppress(self._system, item.noisy)
+            reference = item.clean if item.clean_path else item.noisy
+            late = noise_streams.delay(reference, out)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            with part.open("wb") as file:
+                np.savez(file, out=out, late=late)
+            part.replace(path)
+        with np.load(path) as kept:
+            return kept["out"], int(kept["late"])
+
+
+def kept(name: str, system: System, dataset: str, out: Path = OUT) -> Kept:
+    """Return where the answers of a system to a set are kept.
+
+    Args:
+        name: The system's.
+        system: Answers what is not there yet.
+        dataset: SHA-256 of the set.
+        out: Of all answers.
+    """
+    return Kept(system, folder_of(f"{name} {system.version}", dataset, out))
+
+
+def folder_of(label: str, dataset: str, out: Path) -> Path:
+    """Return the folder of what is kept under a label about a set."""
+    key = hashlib.sha256(json.dumps([MADE, dataset]).encode()).hexdigest()[:12]
+    return out / key / slug(label)
+
+
+def slug(text: str) -> str:
+    """Return a text as the name of a file."""
+    return re.sub(r"[^\w.+=-]+", "-", text)
+
+
+def remembered(path: Path, make: Callable[[], str]) -> str:
+    """Return the text of a file, which is made first if it is not there."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(make(), "utf-8")
+    return path.read_text("utf-8")
+
+
+# ---- measure ----------------------------------------------------------------------------------
+
+
+def measure(item: Item, heard: PCM) -> Figures:
+    """Return every figure of what a system made of an item, those that its kind has."""
+    speech = _speech(item)
+    said = probabilities(heard)
+    found = noise_scores.detected(speech, said)
+    figures: Figures = {"miss": found.miss, "false_alarm": found.false_alarm}
+    if item.kind == "noise":
+        return figures | {"attenuation_db": noise_scores.attenuation(item.noisy, heard)}
+    figures |= {
+        "pesq": noise_scores.pesq(item.clean, heard),
+        "stoi": noise_scores.stoi(item.clean, heard),
+        "si_sdr": noise_scores.si_sdr(item.clean, heard),
+        "auc": metrics.roc_auc(speech, said),
+    }
+    if item.kind == "mix" and item.noise != TALKER and item.snr in OPINIONS:
+        figures |= {f"mos_{k}": v for k, v in noise_scores.dnsmos(heard)._asdict().items()}
+    return figures
+
+
+@functools.cache
+def _speech(item: Item) -> Labels:
+    """Return which windows of an item are speech: those that Silero finds in its clean speech."""
+    labels: Labels = probabilities(item.clean) >= 0.5
+    return labels if item.clean_path else np.zeros_like(labels)
+
+
+@functools.cache
+def _silero() -> SileroVAD:
+    return SileroVAD(RATE)
+
+
+def probabilities(pcm: PCM) -> noise_scores.F64:
+    """Return what Silero VAD says of each window of a recording at 16 kHz, float64[n // 512]."""
+    return hearing.probabilities(_silero(), to_float32(pcm))
+
+
+# ---- score ------------------------------------------------------------------------------------
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "PESQ": ("mix", "pesq"),
+    "STOI": ("mix", "stoi"),
+    "SI-SDR": ("mix", "si_sdr"),
+    "SIG": ("mix", "mos_speech"),
+    "BAK": ("mix", "mos_background"),
+    "OVR": ("mix", "mos_overall"),
+    "AUC": ("mix", "auc"),
+    "miss": ("mix", "miss"),
+    "FA": ("mix", "false_alarm"),
+    "clean PESQ": ("clean", "pesq"),
+    "clean miss": ("clean", "miss"),
+    "noise dB": ("noise", "attenuation_db"),
+    "noise FA": ("noise", "false_alarm"),
+    "talker STOI": (TALKER, "stoi"),
+    "talker FA": (TALKER, "false_alarm"),
+    "delay ms": ("mix", "delay_ms"),
+}
+"""Heading -> which items, and which of their figures."""
+WHAT = (
+    "means over items: speech in 8 noises (PESQ-WB, STOI, SI-SDR in dB, DNSMOS at 0 and 10 dB, "
+    "Silero's AUC, misses and false alarms at 0.5 against what it finds in the clean speech), "
+    "clean speech, noise alone, and speech beside one other talker; everything at 16 kHz after the "
+    "system, in frames of 50 ms, its delay removed"
+)
+
+
+def group(item: Item) -> str:
+    """Return which figures an item counts for: "mix", "talker", "clean" or "noise"."""
+    return TALKER if item.kind == "mix" and item.noise == TALKER else item.kind
+
+
+def summary(rows: Iterable[tuple[str, Figures]]) -> dict[str, dict[str, Any]]:
+    """Return mean, median and number of each figure, of (group of the item, its figures)."""
+    gathered: dict[str, dict[str, list[float]]] = {}
+    for which, figures in rows:
+        for name, value in figures.items():
+            if value is not None:
+                gathered.setdefault(which, {}).setdefault(name, []).append(value)
+    return {
+        which: {name: _spread(values) for name, values in figures.items()}
+        for which, figures in gathered.items()
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {
+        "mean": round(float(np.mean(values)), 4),
+        "median": round(float(np.median(values)), 4),
+        "n": len(values),
+    }
+
+
+def quality(folder: Path, quick: bool = False, out: Path = OUT) -> dict[str, Any]:
+    """Return the figures of every system.
+
+    Args:
+        folder: The data folder, with its set "noise".
+        quick: Half of the set only.
+        out: Where answers are kept.
+
+    Raises:
+        MissingDataError: The set is not there.
+        ImportError: A measure is not installed.
+    """
+    noise_scores.check()
+    listed = noise_set.items(folder)
+    listed = noise_set.quick(listed) if quick else listed
+    dataset = noise_set.describe(folder, listed)
+    loaded, rows = noise_systems.load(noise_systems.SYSTEMS | noise_systems.VARIANTS)
+    for name, system in loaded.items():
+        answers = kept(name, system, dataset["sha256"], out)
+        scored = [(group(item), answers.figures(item)) for item in listed]
+        rows[name] = {"version": system.version, **summary(scored)}
+        print(f"noise: {name} done", file=sys.stderr)
+    order = (*noise_systems.SYSTEMS, *noise_systems.VARIANTS)
+    return {
+        "task": "noise",
+        "what": WHAT,
+        "dataset": dataset,
+        "systems": {name: rows[name] for name in order},
+    }
+
+
+# ---- report -----------------------------------------------------------------------------------
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table of text with a line for each system."""
+    return "\n".join(table(result["systems"], COLUMNS, _cell))
+
+
+def _cell(row: dict[str, Any], place: tuple[str, str]) -> float | None:
+    which, figure = place
+    mean: float | None = row.get(which, {}).get(figure, {}).get("mean")
+    return mean
+
+
+def table(
+    rows: dict[str, Any],
+    columns: dict[str, Any],
+    cell: Callable[[dict[str, Any], Any], float | None],
+) -> Iterator[str]:
+    """Yield lines: headings, then a row for each system; a missing one says why."""
+    width = max(map(len, rows), default=0)
+    sizes = {heading: max(8, len(heading) + 2) for heading in columns}
+    yield " " * width + "".join(f"{heading:>{size}s}" for heading, size in sizes.items())
+    for name, row in rows.items():
+        if "missing" in row:
+            yield f"{name:{width}s}  {row['missing']}"
+            continue
+        values = {heading: cell(row, place) for heading, place in columns.items()}
+        yield f"{name:{width}s}" + "".join(
+            f"{'-' if value is None else f'{value:.4g}':>{sizes[heading]}s}"
+            for heading, value in values.items()
+        )

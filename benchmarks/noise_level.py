@@ -1,0 +1,161 @@
+"""What noise suppressors do to quiet callers: the same calls at three levels, and noise alone.
+
+A network that was trained on speech of one level may take a quiet voice for background.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nearvoice.audio import PCM, Samples, to_float32, to_int16
+
+from . import hearing, noise, noise_scores, noise_set, noise_streams, noise_systems, sounds
+from .data import RATE, MissingDataError
+from .noise_build import active_level, at_level
+from .noise_set import TALKER, Item
+from .noise_systems import BVC, DTLN, HUSH, NC, NOTHING, System
+
+NOISES = ("city", "dishes", "white_hum")
+LEVELS = (0, -15, -30)
+"""dB by which a call is louder than usual."""
+USUAL = -26.0
+"""Active speech, in dB of full scale."""
+SNR = 10.0
+FROM = {"from 1 s": 1.0, "from 5 s": 5.0, "last two thirds": None}
+"""What of a call is scored: from so many seconds on; None: from a third of it."""
+NAMES = (NOTHING, NC, BVC, f"{NC} level=False", f"{BVC} level=False", DTLN, HUSH, "DeepFilterNet3")
+
+
+class Call:
+    """Somebody speaks for a minute, in a noise."""
+
+    def __init__(self, noise_name: str, listed: Sequence[Item]) -> None:
+        spoken = [item for item in listed if item.kind == "mix" and item.noise == noise_name]
+        alone = [item for item in listed if item.kind == "noise" and item.noise == noise_name]
+        if not spoken or not alone:
+            raise MissingDataError(f"the noise set has no mixes in {noise_name}, or it not alone")
+        self.noise = noise_name
+        speech = np.concatenate([_usual(to_float32(item.clean)) for item in spoken])
+        added = sounds.excerpt(to_float32(alone[-1].noisy), len(speech), seed=0)
+        gain = 10 ** ((USUAL - sounds.level(added) - SNR) / 20)
+        self.clean: PCM = to_int16(speech)
+        self._noisy = speech + np.float32(gain) * added
+
+    def heard(self, db: float) -> PCM:
+        """Return the call as a line brings it that makes it ``db`` louder."""
+        return to_int16(sounds.amplify(self._noisy, db))
+
+
+def _usual(speech: Samples) -> Samples:
+    return at_level(speech, USUAL) if np.isfinite(active_level(speech)) else speech
+
+
+def scores(clean: PCM, heard: PCM) -> dict[str, float | None]:
+    """Return the figures of a call, or of a part of it."""
+    speech = noise.probabilities(clean) >= 0.5
+    found = noise_scores.detected(speech, noise.probabilities(heard))
+    return {
+        "pesq": noise_scores.pesq(clean, heard),
+        "stoi": noise_scores.stoi(clean, heard),
+        "miss": found.miss,
+    }
+
+
+def parts(clean: PCM, heard: PCM) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Yield name and figures of each part of a call of :data:`FROM`."""
+    for name, seconds in FROM.items():
+        start = len(clean) // 3 if seconds is None else int(seconds * RATE)
+        yield name, scores(clean[start:], heard[start:])
+
+
+def level(folder: Path) -> dict[str, Any]:
+    """Return what each system does to three calls at each level, and to noise alone.
+
+    Raises:
+        MissingDataError: The noise set is not in the data folder.
+        ImportError: A measure is not installed.
+    """
+    noise_scores.check()
+    listed = noise_set.items(folder)
+    calls = [Call(name, listed) for name in NOISES]
+    alone = [i for i in listed if i.kind == "noise" and i.noise not in (TALKER, "babble")]
+    every = noise_systems.SYSTEMS | noise_systems.VARIANTS
+    loaded, rows = noise_systems.load({name: every[name] for name in NAMES})
+    for name, system in loaded.items():
+        rows[name] = {
+            "version": system.version,
+            **{f"{db} dB": _at_level(system, calls, db) for db in LEVELS},
+            "noise alone": _alone(system, alone),
+        }
+        print(f"noise-level: {name} done", file=sys.stderr)
+    seconds = sum(len(call.clean) for call in calls) / RATE
+    return {
+        "task": "noise-level",
+        "what": f"{len(calls)} calls, {seconds:.0f} s, speech {SNR:g} dB above {', '.join(NOISES)},"
+        f" at {USUAL:g} dB of full scale and {-LEVELS[1]} and {-LEVELS[2]} dB below; starts of "
+        f"speech that Silero finds in 20 s each of {len(alone)} noises without any",
+        "dataset": noise_set.describe(folder, listed),
+        "systems": {name: rows[name] for name in NAMES},
+    }
+
+
+def _at_level(system: System, calls: Sequence[Call], db: int) -> dict[str, Any]:
+    """Return the means over the calls of each figure of each part."""
+    scored: dict[str, list[dict[str, float | None]]] = {}
+    for call in calls:
+        heard = call.heard(db)
+        out = noise_streams.suppress(system, heard)
+        late = noise_streams.delay(call.clean, out)
+        for part, figures in parts(call.clean, noise_streams.aligned(out, late, len(call.clean))):
+            scored.setdefault(part, []).append(figures)
+    return {part: _means(figures) for part, figures in scored.items()}
+
+
+def _means(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    listed = {name: [row[name] for row in rows if row[name] is not None] for name in rows[0]}
+    return {
+        name: round(float(np.mean(np.array(values, float))), 4) if values else None
+        for name, values in listed.items()
+    }
+
+
+def _alone(system: System, items: Sequence[Item]) -> dict[str, int]:
+    """Return how often Silero hears speech begin in noise, by its level: each is heard twice."""
+    starts: dict[str, int] = {}
+    for item in items:
+        twice = np.tile(item.noisy, 2)
+        said = noise.probabilities(noise_streams.suppress(system, twice)[: len(twice)])
+        key = f"starts at {item.level} dB"
+        starts[key] = starts.get(key, 0) + len(hearing.detect(said, hearing.WINDOW))
+    return starts
+
+
+# ---- report -----------------------------------------------------------------------------------
+
+_PARTS = {"from 1 s": "", "last two thirds": " (2/3)"}
+COLUMNS: dict[str, tuple[str, ...]] = {
+    **{
+        f"{figure} {db}{suffix}": (f"{db} dB", part, figure.lower())
+        for part, suffix in _PARTS.items()
+        for figure in ("PESQ", "STOI", "miss")
+        for db in LEVELS
+    },
+    **{f"starts {db}": ("noise alone", f"starts at {db} dB") for db in (-50, -35)},
+}
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table of text with a line for each system."""
+    return "\n".join(noise.table(result["systems"], COLUMNS, _cell))
+
+
+def _cell(row: dict[str, Any], place: tuple[str, ...]) -> float | None:
+    value: Any = row
+    for key in place:
+        value = value.get(key, {})
+    return value if isinstance(value, (int, float)) else None
