@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from livekit import rtc
-from livekit.agents.voice.room_io._input import _ParticipantAudioInputStream
 from livekit.agents.voice.room_io.types import NoiseCancellationParams
 from livekit.plugins.nearvoice import noise_cancellation
 from livekit.plugins.nearvoice.noise_cancellation import BVC, NC, BVCTelephony, NoiseSuppressor
@@ -23,6 +21,7 @@ from livekit.rtc._proto.track_pb2 import AudioTrackFeature
 from nearvoice import files
 from nearvoice.audio import PCM, resample
 from tests.offline import sample
+from tests.offline.room import BeforeConnection, Caller, Microphone, audio_input, frames
 
 BOTH = (NC, BVC)
 ALL = (*BOTH, BVCTelephony)
@@ -43,12 +42,6 @@ def speech(rate: int, start: float = 6.5, end: float = 12.0) -> PCM:
 
 def frame(pcm: PCM, rate: int, channels: int = 1, **options: Any) -> rtc.AudioFrame:
     return rtc.AudioFrame(pcm.tobytes(), rate, channels, len(pcm) // channels, **options)
-
-
-def frames(pcm: PCM, rate: int, size: int, channels: int = 1) -> Iterable[rtc.AudioFrame]:
-    step = size * channels
-    for start in range(0, len(pcm), step):
-        yield frame(pcm[start : start + step], rate, channels)
 
 
 def samples(frame: rtc.AudioFrame) -> PCM:
@@ -537,21 +530,6 @@ def test_a_filter_of_nothing_gives_nothing() -> None:
 # ---- behind a real track ----------------------------------------------------------------------
 
 
-class Microphone:
-    """A local track of 48 kHz mono: the way of real frames, without a server."""
-
-    def __init__(self) -> None:
-        self.source = rtc.AudioSource(48_000, 1, queue_size_ms=3_000)
-        self.track = rtc.LocalAudioTrack.create_audio_track("mic", self.source)
-
-    async def speak(self, pcm: PCM) -> None:
-        for part in frames(pcm, 48_000, 480):
-            await self.source.capture_frame(part)
-
-    async def aclose(self) -> None:
-        await self.source.aclose()
-
-
 @pytest.mark.model
 @pytest.mark.parametrize("make", ALL)
 @pytest.mark.parametrize(
@@ -623,89 +601,16 @@ def test_a_real_stream_passes_it_by_while_it_is_off_and_finds_it_fresh_when_on()
 # ---- in a room --------------------------------------------------------------------------------
 
 
-class Room:
-    """What the audio input of a room asks of it."""
-
-    name = "room"
-    _token = "token"
-    _server_url = "wss://somewhere"
-    _local_participant = None
-
-    def __init__(self) -> None:
-        self.listeners: dict[str, list[Any]] = defaultdict(list)
-        self.remote_participants: dict[str, Any] = {}
-
-    def on(self, event: str, listener: Any) -> None:
-        self.listeners[event].append(listener)
-
-    def off(self, event: str, listener: Any) -> None:
-        self.listeners[event].remove(listener)
-
-
-class Caller:
-    """A participant with one microphone after another."""
-
-    def __init__(self, room: Room) -> None:
-        self.identity = "caller"
-        self.track_publications: dict[str, Any] = {}
-        self.microphones: list[Microphone] = []
-        self._room = room
-        room.remote_participants[self.identity] = self
-
-    def publish(self, features: Iterable[Any] = ()) -> tuple[Any, Any, Caller]:
-        """Return what a room tells of a new track."""
-        microphone = Microphone()
-        self.microphones.append(microphone)
-        sid = f"TR_{len(self.microphones)}"
-        microphone.track._info.sid = sid
-        publication = SimpleNamespace(
-            sid=sid,
-            source=rtc.TrackSource.SOURCE_MICROPHONE,
-            track=microphone.track,
-            audio_features=list(features),
-        )
-        self.track_publications = {sid: publication}
-        microphone.track._set_room(self._room)  # type: ignore[arg-type]
-        return microphone.track, publication, self
-
-
-class BeforeConnection:
-    """Hands out what the client recorded before it was connected, when told to."""
-
-    def __init__(self, pcm: PCM, rate: int) -> None:
-        self.frames = list(frames(pcm, rate, rate // 10))
-        self.ready = asyncio.Event()
-
-    async def wait_for_data(self, track_id: str) -> list[rtc.AudioFrame]:
-        await self.ready.wait()
-        return self.frames
-
-
 def in_a_room(
     noise_cancellation: Any,
-    use: Callable[[_ParticipantAudioInputStream, Caller], Awaitable[None]],
-    before: Callable[[], Any] = lambda: None,
+    use: Callable[[Any, Caller], Awaitable[None]],
+    before: BeforeConnection | None = None,
 ) -> None:
     """Let ``use`` have a room's audio input with this noise cancellation; close it after."""
 
     async def main() -> None:
-        room = Room()
-        caller = Caller(room)
-        audio = _ParticipantAudioInputStream(
-            room,  # type: ignore[arg-type]
-            sample_rate=24_000,
-            num_channels=1,
-            noise_cancellation=noise_cancellation,
-            auto_gain_control=False,
-            pre_connect_audio_handler=before(),
-        )
-        audio.set_participant("caller")
-        try:
+        async with audio_input(noise_cancellation, before) as (audio, caller):
             await use(audio, caller)
-        finally:
-            await audio.aclose()
-            for microphone in caller.microphones:
-                await microphone.aclose()
 
     asyncio.run(main())
 
@@ -714,13 +619,13 @@ def in_a_room(
 def test_given_to_a_room_it_lives_through_changes_of_track_and_is_closed_at_the_end() -> None:
     processor = BVC()
 
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         assert audio._on_track_available(*caller.publish())
         assert processor._publication == "TR_1"
         assert audio._on_track_available(*caller.publish())
         assert processor._publication == "TR_2"
         assert audio._processor is processor
-        assert audio._stream._processor is processor  # type: ignore[union-attr]
+        assert audio._stream._processor is processor
         assert not processor._closed
 
     in_a_room(processor, use)
@@ -736,7 +641,7 @@ def test_made_by_a_selector_there_is_one_for_each_track_closed_with_it() -> None
         made.append(BVC())
         return made[-1]
 
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         audio._on_track_available(*caller.publish())
         assert audio._processor is made[0]
         audio._on_track_available(*caller.publish())
@@ -751,11 +656,11 @@ def test_made_by_a_selector_there_is_one_for_each_track_closed_with_it() -> None
 def test_made_by_a_selector_it_is_closed_when_its_track_goes_and_none_comes() -> None:
     processor = BVC()
 
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         track, publication, _ = caller.publish()
-        audio._on_track_available(track, publication, caller)  # type: ignore[arg-type]
+        audio._on_track_available(track, publication, caller)
         publication.track = None
-        audio._on_track_unavailable(publication, caller)  # type: ignore[arg-type]
+        audio._on_track_unavailable(publication, caller)
         assert processor._closed
         assert audio._processor is None
 
@@ -789,7 +694,7 @@ def test_a_selector_that_turns_to_livekits_own_leaves_no_processor(
 
     monkeypatch.setattr(rtc.AudioStream, "from_track", stream)
 
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         audio._on_track_available(*caller.publish())
         assert audio._processor is given[0]
         audio._on_track_available(*caller.publish())
@@ -804,7 +709,7 @@ def test_a_selector_that_turns_to_livekits_own_leaves_no_processor(
 def test_a_selector_may_return_one_object_again_and_again() -> None:
     processor = BVC()
 
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         for sid in ("TR_1", "TR_2"):
             audio._on_track_available(*caller.publish())
             assert processor._publication == sid
@@ -816,20 +721,15 @@ def test_a_selector_may_return_one_object_again_and_again() -> None:
 
 @pytest.mark.model
 def test_sound_from_before_the_connection_goes_through_it_between_live_frames() -> None:
-    processor, pcm = BVC(), speech(48_000, 7.0, 9.0)
-    handlers: list[BeforeConnection] = []
+    processor, before = BVC(), BeforeConnection(speech(48_000, 7.0, 9.0), 48_000)
 
-    def before() -> BeforeConnection:
-        handlers.append(BeforeConnection(pcm, 48_000))
-        return handlers[0]
-
-    async def use(audio: _ParticipantAudioInputStream, caller: Caller) -> None:
+    async def use(audio: Any, caller: Caller) -> None:
         published = caller.publish([AudioTrackFeature.TF_PRECONNECT_BUFFER])
         audio._on_track_available(*published)
         speaking = asyncio.create_task(caller.microphones[0].speak(speech(48_000)))
         while (24_000, 1) not in processor._streams:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
-        handlers[0].ready.set()
+        before.ready.set()
         got = [await asyncio.wait_for(anext(audio), 10) for _ in range(45)]
         assert {one.sample_rate for one in got} == {24_000}
         assert set(processor._streams) == {(24_000, 1), (48_000, 1)}

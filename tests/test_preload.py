@@ -7,6 +7,8 @@ import pytest
 from livekit.agents import Plugin
 from livekit.plugins import nearvoice  # noqa: F401 - registers the plugin
 
+from nearvoice import networks
+
 PRELOAD = "livekit.plugins.nearvoice.preload"
 
 
@@ -32,14 +34,17 @@ def test_it_loads_what_jobs_need_and_starts_no_thread_no_session_and_no_compiler
 import sys, os, livekit.agents
 threads = len(os.listdir("/proc/self/task"))
 import {PRELOAD}
-from nearvoice import silero
+from nearvoice import silero, networks
 print(len(os.listdir("/proc/self/task")) - threads, silero._shared.cache_info().currsize)
+print(networks._shared.cache_info().currsize)
 print(*sys.modules)
 """
-    threads, networks, *modules = run(code)
+    threads, of_silero, of_noise, *modules = run(code)
     assert threads == "0"
-    assert networks == "2"
+    assert of_silero == "2"
+    assert of_noise == ("0" if networks.choose_kernel()[0] == "onnxruntime" else "2")
     assert "livekit.plugins.nearvoice.silero" in modules
+    assert "livekit.plugins.nearvoice.noise_cancellation" in modules
     assert not {"onnxruntime", "numba", "llvmlite"} & set(modules)
 
 
@@ -60,3 +65,23 @@ if os.fork() == 0:
 os.wait()
 """
     assert run(code) == ["2", "True"]
+
+
+@pytest.mark.model
+def test_a_forked_process_removes_noise_with_what_was_preloaded() -> None:
+    if networks.choose_kernel()[0] == "onnxruntime":
+        pytest.skip("kernels are not compiled here: nothing is preloaded but modules")
+    code = f"""
+import os, {PRELOAD}
+from livekit import rtc
+from livekit.plugins.nearvoice.noise_cancellation import BVC, NC
+from nearvoice import networks
+if os.fork() == 0:
+    for processor in (NC(), BVC()):
+        processor._process(rtc.AudioFrame.create(24_000, 1, 1_200))
+        print(processor.degraded)
+    print(networks._shared.cache_info().misses, flush=True)
+    os._exit(0)
+os.wait()
+"""
+    assert run(code) == ["0", "0", "2"]

@@ -6,16 +6,29 @@ own for them. No thread is started and no session made here: neither survives a 
 
 import contextlib
 
+from nearvoice import networks
 from nearvoice.polyphase import polyphase
 
-from . import silero
+from . import noise_cancellation, silero
 
-_RATES = (24_000, 44_100, 48_000)
-"""Of the audio that rooms and files deliver, in Hz."""
+_RATES = ((24_000, 16_000), (44_100, 16_000), (48_000, 16_000), (44_100, 48_000), (48_000, 44_100))
+"""Of the audio that rooms and files deliver, and what it is resampled to; in Hz."""
 
-# Whatever goes wrong is left to the job that loads it, whose errors have someone to read them: an
-# exception here would end the forkserver, and no job could start.
-with contextlib.suppress(Exception):
-    for rate in _RATES:
-        polyphase(rate, 16_000)
-    silero.VAD.load()
+
+def _filters() -> None:
+    for source, target in _RATES:
+        polyphase(source, target)
+
+
+def _noise_cancellation() -> None:
+    if networks.choose_kernel()[0] == "onnxruntime":
+        return  # has sessions
+    noise_cancellation.NC()
+    noise_cancellation.BVC()
+
+
+for _load in (_filters, silero.VAD.load, _noise_cancellation):
+    # Whatever goes wrong is left to the job that loads it, whose errors have someone to read them:
+    # an exception here would end the forkserver, and no job could start.
+    with contextlib.suppress(Exception):
+        _load()
