@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -115,6 +118,27 @@ def test_it_is_a_frame_processor_and_not_callable_or_it_would_be_taken_for_a_sel
     assert not callable(processor)
     assert processor.enabled
     assert processor.model == {NC: "gtcrn"}.get(make, "hush")
+
+
+# ---- docs/noise.md ----------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[1] / "docs/noise.md").read_text("utf-8")
+
+
+@pytest.mark.model
+def test_the_code_of_the_page_runs() -> None:
+    scope: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        exec(compile(block, "docs/noise.md", "exec"), scope)
+    assert isinstance(scope["room_options"].audio_input.noise_cancellation, BVC)
+    assert callable(scope["audio_input"].noise_cancellation)
+    assert len(scope["clean"]) == 1_200
+
+
+def test_the_page_names_every_option_and_what_an_object_has() -> None:
+    for name in (*inspect.signature(NC).parameters, *vars(NoiseSuppressor)):
+        if not name.startswith("_"):
+            assert f"`{name}" in PAGE
 
 
 # ---- frames -----------------------------------------------------------------------------------
@@ -404,19 +428,20 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
 
 @pytest.mark.model
 @pytest.mark.parametrize("make", BOTH)
-@pytest.mark.parametrize("size", [1200, 37])
+@pytest.mark.parametrize(("rate", "size"), [(24_000, 1200), (24_000, 37), (22_050, 480)])
 def test_a_network_that_fails_costs_one_warning_and_no_sound_and_no_time(
     make: type[NC],
+    rate: int,
     size: int,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pcm = speech(24_000)[: 100 * size]
-    working = through(make(), pcm, 24_000, size)
+    pcm = speech(rate)[: 100 * size]
+    working = through(make(), pcm, rate, size)
     break_after(monkeypatch, 10)
     processor = make()
-    out = through(processor, pcm, 24_000, size)
-    late = round(processor.delay() * 24_000)
+    out = through(processor, pcm, rate, size)
+    late = round(processor.delay(rate) * rate)
     np.testing.assert_array_equal(out[: 10 * size], working[: 10 * size])
     np.testing.assert_array_equal(out[10 * size :], delayed(pcm, late)[10 * size :])
     assert processor.degraded == 90

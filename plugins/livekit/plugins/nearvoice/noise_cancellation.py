@@ -25,8 +25,8 @@ _ROOM_RATE = 24_000
 """Sample rate, in Hz, of the frames that a room delivers unless told otherwise."""
 _STREAMS = 4
 """Kinds of frames, of one rate and number of channels each, that one object remembers."""
-_KEPT = 10
-"""What part of a second of the input is kept, to go on with if a network fails: a tenth."""
+_SPARE = 0.1
+"""Seconds of the input that are kept beyond the delay, should it grow."""
 
 
 class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
@@ -183,12 +183,13 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
     def _open(self, frame: rtc.AudioFrame) -> _Stream:
         rate = frame.sample_rate
         chunk = _chunk(rate, frame.samples_per_channel)
-        stream = _Stream(rate, frame.num_channels, chunk)
         try:
-            stream.denoisers = [self._denoiser(rate, chunk) for _ in range(frame.num_channels)]
+            denoisers = [self._denoiser(rate, chunk) for _ in range(frame.num_channels)]
         except Exception as error:  # noqa: BLE001 - as any that comes later
+            stream = _Stream([], rate, frame.num_channels, chunk)
             stream.failure = error
-        return stream
+            return stream
+        return _Stream(denoisers, rate, frame.num_channels, chunk)
 
     def _denoiser(self, rate: int, chunk: int) -> Denoiser:
         return Denoiser(
@@ -287,23 +288,24 @@ async def filter(  # the name is LiveKit's for what stands in front of a node
 
 
 class _Stream:
-    """Frames of one rate and number of channels: a denoiser for each channel.
+    """Frames of one rate and number of channels.
 
     Args:
+        denoisers: One for each channel.
         rate: In Hz.
         channels: How many.
         chunk: Samples that come at a time, when always a multiple of it.
     """
 
-    def __init__(self, rate: int, channels: int, chunk: int) -> None:
-        self.denoisers: list[Denoiser] = []
+    def __init__(self, denoisers: list[Denoiser], rate: int, channels: int, chunk: int) -> None:
+        self.denoisers = denoisers
         self.failure: Exception | None = None
         """Why sound passes with its noise, if it does."""
         self.heard = False
         """Whether something came since noise suppression was turned on or off."""
         self._chunk = chunk
-        self._past: PCM = np.zeros((rate // _KEPT, channels), np.int16)
-        """The newest of the input."""
+        self._past: PCM = np.zeros((self.delay + int(_SPARE * rate), channels), np.int16)
+        """The newest of the input, to go on with if a network fails."""
 
     @property
     def delay(self) -> int:
