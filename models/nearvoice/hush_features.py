@@ -46,10 +46,13 @@ _SHAPES = {
     "erb_mean": (BANDS,),
     "magnitude": (LOW,),
     "erb": (SEEN - 1, BANDS),
-    "low": (SEEN - 1, LOW, 2),
-    "spectra": (ORDER - 1, LOW, 2),
+    "low": (SEEN - 1, 2 * LOW),
+    "spectra": (ORDER - 1, 2 * LOW),
 }
-MEMORY = sum(int(np.prod(shape)) for shape in _SHAPES.values())
+_ENDS = np.cumsum([np.prod(shape) for shape in _SHAPES.values()])
+STARTS = dict(zip(_SHAPES, (0, *map(int, _ENDS)), strict=False))
+"""Index of every part in the memory."""
+MEMORY = int(_ENDS[-1])
 """Length of what a stream remembers."""
 
 
@@ -76,19 +79,29 @@ def split(memory: F32) -> Parts:
     Raises:
         ValueError: It is not a contiguous float32[MEMORY].
     """
+    check_memory(memory)
+    hidden, mean, magnitude, erb, low, spectra = (
+        memory[STARTS[name] :][: np.prod(shape)].reshape(shape) for name, shape in _SHAPES.items()
+    )
+    complex64 = np.complex64
+    return Parts(hidden, mean, magnitude, erb, low.view(complex64), spectra.view(complex64))
+
+
+def check_memory(memory: F32) -> None:
+    """Raise ValueError for what is not a contiguous float32[MEMORY]."""
     if memory.shape != (MEMORY,) or memory.dtype != np.float32 or not memory.flags.c_contiguous:
         raise ValueError(
             f"a memory of Hush is a contiguous float32[{MEMORY}], "
             f"got {memory.dtype}{list(memory.shape)}"
         )
-    parts, at = {}, 0
-    for name, shape in _SHAPES.items():
-        size = int(np.prod(shape))
-        parts[name] = memory[at : at + size].reshape(shape)
-        at += size
-    for name in ("low", "spectra"):
-        parts[name] = parts[name].view(np.complex64)[..., 0]
-    return Parts(**parts)
+
+
+def check_spectrum(spectrum: C64) -> None:
+    """Raise ValueError for what is not complex64[161]."""
+    if spectrum.shape != (BINS,) or spectrum.dtype != np.complex64:
+        raise ValueError(
+            f"a spectrum of Hush is complex64[{BINS}], got {spectrum.dtype}{list(spectrum.shape)}"
+        )
 
 
 def initial_memory() -> F32:
@@ -142,15 +155,22 @@ def features(spectrum: C64, parts: Parts) -> tuple[F32, C64]:
     Returns:
         float32[3, 32], how far each band is above its running mean, and complex64[3, 64], every
         low bin over the root of the running mean of its magnitude.
+
+    Raises:
+        ValueError: The spectrum is none of Hush.
     """
+    check_spectrum(spectrum)
     power = spectrum.real**2 + spectrum.imag**2
-    bands = np.add.reduceat(power, _STARTS) / _FLOAT_WIDTHS
-    bands = 10 * np.log10(bands + np.float32(POWER_FLOOR))
+    powers = np.add.reduceat(power, _STARTS) / _FLOAT_WIDTHS
+    bands: F32 = 10 * np.log10(powers + np.float32(POWER_FLOOR))
     _move(parts.erb_mean, bands)
-    _move(parts.magnitude, np.abs(spectrum[:LOW]))
+    magnitudes: F32 = np.abs(spectrum[:LOW])
+    _move(parts.magnitude, magnitudes)
     np.maximum(parts.magnitude, np.float32(MEAN_FLOOR), out=parts.magnitude)
-    erb = np.concatenate((parts.erb, ((bands - parts.erb_mean) / np.float32(ERB_SCALE))[None]))
-    low = np.concatenate((parts.low, (spectrum[:LOW] / np.sqrt(parts.magnitude))[None]))
+    erb, low = np.empty((SEEN, BANDS), np.float32), np.empty((SEEN, LOW), np.complex64)
+    erb[:-1], low[:-1] = parts.erb, parts.low
+    erb[-1] = (bands - parts.erb_mean) / np.float32(ERB_SCALE)
+    low[-1] = spectrum[:LOW] / np.sqrt(parts.magnitude)
     parts.erb[:], parts.low[:] = erb[1:], low[1:]
     return erb, low
 

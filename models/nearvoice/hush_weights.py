@@ -271,6 +271,9 @@ def _inner(find: _Finder, names: tuple[str, str]) -> tuple[Matrix, Matrix]:
 def _gru(find: _Finder, inward: str, recurrent: str, bias: str) -> Gru:
     halves = np.repeat(np.array((0.5, 0.5, 1), np.float32), HIDDEN)
     shape = (1, 3 * HIDDEN, HIDDEN)
-    matrices = [find.matrix(name, shape) for name in (inward, recurrent)]
+    (values, scale), (own_values, own_scale) = (
+        find.matrix(name, shape) for name in (inward, recurrent)
+    )
     biases = find(bias, (1, 6 * HIDDEN)).reshape(2, -1) * halves
-    return Gru(*(Matrix(values, scale * halves) for values, scale in matrices), *biases)
+    matrices = Matrix(values, scale * halves), Matrix(own_values, own_scale * halves)
+    return Gru(*matrices, biases[0], biases[1])

@@ -6,9 +6,11 @@ import ctypes
 
 import numpy as np
 
+from .. import hush
 from ..polyphase import filtered, polyphase
 from ..silero_network import F32, HIDDEN, Weights, numpy_network
 from . import fused
+from .hush_check import in_features, random_hush
 from .image import Image
 from .layout import NARROW, hann
 
@@ -28,6 +30,7 @@ def check(kernels: Image) -> None:
     for n in (256, 128):
         _check_network(kernels, n)
     _check_polyphase(kernels)
+    _check_hush(kernels)
 
 
 def _check_network(kernels: Image, n: int) -> None:
@@ -66,6 +69,20 @@ def random_weights(n: int, rng: np.random.Generator) -> Weights:
         halves(HIDDEN),
         0.25,
     )
+
+
+def _check_hush(kernels: Image) -> None:
+    rng = np.random.default_rng(0)
+    weights = random_hush(rng)
+    twin, compiled = hush.numpy_network(weights), fused.hush(weights, kernels)
+    memory = hush.initial_memory()
+    other = memory.copy()
+    for i in range(24):
+        spectrum = (rng.standard_normal(2 * hush.BINS) * 0.1 * (i % 4)).astype(np.float32)
+        expected = twin(spectrum.view(np.complex64), memory)
+        got = compiled(spectrum.view(np.complex64), other)
+        _compare("hush", got.view(np.float32), expected.view(np.float32))
+        _compare("hush", in_features(other), in_features(memory))
 
 
 def _check_polyphase(kernels: Image) -> None:

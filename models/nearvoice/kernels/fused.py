@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..hush import Network as HushNetwork
+from ..hush import Weights as HushWeights
+from ..hush_features import BINS, C64, check_memory, check_spectrum
 from ..polyphase import Filter, Polyphase
 from ..silero_network import F32, HIDDEN, Memory, Network, UnknownNetworkError, Weights
-from . import image
+from . import hush_layout, image
 from .layout import TILES, Halves, Layout, blocks, folded_fourier, hann
 
 _POINTER = ctypes.c_void_p
 _SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
+_HUSH = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _POLYPHASE = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 3, *[ctypes.c_int64] * 5)
 
 
@@ -42,6 +46,33 @@ def network(weights: Weights, kernels: image.Image) -> Network:
         return 0.5 * math.tanh(0.5 * logit) + 0.5, new
 
     run.__dict__["weights"] = floats, halves, kernels  # what the addresses point into
+    return run
+
+
+def hush(weights: HushWeights, kernels: image.Image) -> HushNetwork:
+    """Return the compiled twin of :func:`nearvoice.hush.numpy_network`, for any thread.
+
+    Raises:
+        ValueError: The weights were not quantised.
+    """
+    packed = hush_layout.pack(weights, kernels.level)
+    floats, matrices = _aligned(packed.floats), _aligned(packed.bytes)
+    call = _HUSH(kernels.functions["hush"])
+    w, b = floats.ctypes.data, matrices.ctypes.data
+    address = ctypes.addressof
+    first: Any = ctypes.c_char.from_buffer
+
+    def run(spectrum: C64, memory: F32) -> C64:
+        check_spectrum(spectrum)
+        check_memory(memory)
+        if not spectrum.flags.carray:
+            spectrum = np.array(spectrum)
+        enhanced = np.empty(BINS, np.complex64)
+        pointers = (address(first(array)) for array in (spectrum, enhanced, memory))
+        call(*pointers, w, b)
+        return enhanced
+
+    run.__dict__["weights"] = floats, matrices, kernels  # what the addresses point into
     return run
 
 

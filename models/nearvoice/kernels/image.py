@@ -78,7 +78,8 @@ def sources() -> str:
     """
     digest = hashlib.sha256(__version__.encode())
     folder = Path(__file__).parent
-    around = [folder.with_name(name) for name in ("polyphase.py", "silero_network.py")]
+    names = ("hush_features.py", "hush_weights.py", "polyphase.py", "silero_network.py")
+    around = [folder.with_name(name) for name in names]
     for path in [*sorted(folder.glob("*.py")), *around]:
         if path.exists():  # not where Python's files are kept otherwise; the version must do there
             digest.update(path.read_bytes())

@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_INDEX, _FLOAT, _HALF = ir.IntType(64), ir.FloatType(), ir.HalfType()
+_INDEX, _FLOAT, _HALF, _BYTE = ir.IntType(64), ir.FloatType(), ir.HalfType(), ir.IntType(8)
 _FUSED = ("contract",)
 """Lets LLVM make one instruction of a product and a sum."""
 
@@ -35,14 +35,16 @@ class Tile(NamedTuple):
     """Floats from one row of what the sums start from to the next: 0 for a bias."""
     half: bool = True
     """Whether the matrix is float16 in memory; arithmetic is float32 in any case."""
+    int8: bool = False
+    """Whether it is int8; ``half`` does not matter then."""
 
 
 def tile(shape: Tile) -> Callable[..., None]:
     """Return a function for numba code, ``y[r, c] = start[r, c] + sum over k of x[r, k] w[k, c]``.
 
     Its arguments are ``(w, w_at, x, x_at, start, start_at, y, y_at, depth)``: arrays, each with the
-    index it starts at. ``w`` is uint16[depth, width] with the bits of float16, or float32; the
-    other arrays are float32.
+    index it starts at. ``w`` is uint16[depth, width] with the bits of float16, or int8, or float32;
+    the other arrays are float32.
     """
 
     @intrinsic
@@ -84,7 +86,7 @@ class _Code:
         self.shape = shape
         self.builder = builder
         self.vector = ir.VectorType(_FLOAT, shape.vector)
-        self.weight = _HALF if shape.half else _FLOAT
+        self.weight = _BYTE if shape.int8 else _HALF if shape.half else _FLOAT
         self.columns = range(0, shape.width, shape.vector)
 
     def sums(self, w: Any, x: Any, start: Any, depth: Any) -> list[list[Any]]:  # noqa: ANN401
@@ -138,11 +140,14 @@ class _Code:
         return self.builder.load(self._at(base, offset, self.vector), align=4)
 
     def _load_weights(self, base: Any, offset: int) -> Any:  # noqa: ANN401
-        if not self.shape.half:
+        if self.weight == _FLOAT:
             return self._load(base, offset)
-        kind = ir.VectorType(_HALF, self.shape.vector)
-        packed = self.builder.load(self._at(base, offset, kind), align=2)
-        return self.builder.fpext(packed, self.vector)
+        kind = ir.VectorType(self.weight, self.shape.vector)
+        packed = self.builder.load(self._at(base, offset, kind), align=1 if self.shape.int8 else 2)
+        if not self.shape.int8:
+            return self.builder.fpext(packed, self.vector)
+        whole = self.builder.sext(packed, ir.VectorType(ir.IntType(32), self.shape.vector))
+        return self.builder.sitofp(whole, self.vector)
 
     def _broadcast(self, base: Any, offset: Any) -> Any:  # noqa: ANN401
         value = self.builder.load(self.builder.gep(base, [offset]))
