@@ -59,6 +59,19 @@ def initial_memory() -> F32:
     return np.zeros(MEMORY, np.float32)
 
 
+def check(spectrum: C64, memory: F32) -> None:
+    """Raise ValueError for what is not complex64[BINS] and a contiguous float32[MEMORY]."""
+    if spectrum.shape != (BINS,) or spectrum.dtype != np.complex64:
+        raise ValueError(
+            f"a spectrum of GTCRN is complex64[{BINS}], got {spectrum.dtype}{list(spectrum.shape)}"
+        )
+    if memory.shape != (MEMORY,) or memory.dtype != np.float32 or not memory.flags.c_contiguous:
+        raise ValueError(
+            f"a memory of GTCRN is a contiguous float32[{MEMORY}], "
+            f"got {memory.dtype}{list(memory.shape)}"
+        )
+
+
 def split(memory: F32) -> tuple[F32, F32, F32]:
     """Return views of a memory.
 
@@ -84,6 +97,7 @@ def numpy_network(weights: Weights) -> Network:
     (down_0, down_1), (up_0, up_1) = weights.down, weights.up
 
     def network(spectrum: C64, memory: F32) -> C64:
+        check(spectrum, memory)
         frames, attention, over = split(memory)
         x = _three_neighbours(_bands(spectrum, weights.gather))
         outputs = [_down(x, *down_0, groups=1)]
@@ -238,6 +252,7 @@ def onnx_network(path: Path) -> Network:
     ends = np.cumsum(_SIZES)[:-1]
 
     def run(spectrum: C64, memory: F32) -> C64:
+        check(spectrum, memory)
         caches = [
             part.reshape(shape) for part, shape in zip(np.split(memory, ends), _CACHES, strict=True)
         ]

@@ -6,10 +6,11 @@ import ctypes
 
 import numpy as np
 
-from .. import hush
+from .. import gtcrn, hush
 from ..polyphase import filtered, polyphase
 from ..silero_network import F32, HIDDEN, Weights, numpy_network
 from . import fused
+from .gtcrn_check import random_constants
 from .hush_check import in_features, random_hush
 from .image import Image
 from .layout import NARROW, hann
@@ -30,6 +31,7 @@ def check(kernels: Image) -> None:
     for n in (256, 128):
         _check_network(kernels, n)
     _check_polyphase(kernels)
+    _check_gtcrn(kernels)
     _check_hush(kernels)
 
 
@@ -96,7 +98,19 @@ def _check_polyphase(kernels: Image) -> None:
         _compare("polyphase", got, expected)
 
 
-def _compare(kernel: str, got: F32, expected: F32) -> None:
+def _check_gtcrn(kernels: Image) -> None:
+    rng = np.random.default_rng(0)
+    weights = gtcrn.arrange(random_constants(0))
+    twin, compiled = gtcrn.numpy_network(weights), fused.gtcrn(weights, kernels)
+    memory, other = gtcrn.initial_memory(), gtcrn.initial_memory()
+    for i in range(24):
+        parts = rng.standard_normal((2, gtcrn.BINS)) * 0.5 * (i % 4)
+        spectrum = (parts[0] + 1j * parts[1]).astype(np.complex64)
+        _compare("gtcrn", compiled(spectrum, other), twin(spectrum, memory))
+        _compare("gtcrn", other, memory)
+
+
+def _compare(kernel: str, got: F32 | gtcrn.C64, expected: F32 | gtcrn.C64) -> None:
     difference = float(np.abs(got - expected).max())
     if not difference <= TOLERANCE:  # NaN is wrong too
         raise WrongKernelError(f"{kernel} differs from its numpy twin by {difference:.2g}")

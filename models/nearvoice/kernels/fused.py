@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..gtcrn import Network as GtcrnNetwork
+from ..gtcrn import Weights as GtcrnWeights
+from ..gtcrn import check as check_gtcrn
 from ..hush import Network as HushNetwork
 from ..hush import Weights as HushWeights
 from ..hush_features import BINS, C64, check_memory, check_spectrum
 from ..polyphase import Filter, Polyphase
 from ..silero_network import F32, HIDDEN, Memory, Network, UnknownNetworkError, Weights
-from . import hush_layout, image
+from . import gtcrn_layout, hush_layout, image
 from .layout import TILES, Halves, Layout, blocks, folded_fourier, hann
 
 _POINTER = ctypes.c_void_p
 _SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _HUSH = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
+_GTCRN = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 4)
 _POLYPHASE = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 3, *[ctypes.c_int64] * 5)
 
 
@@ -91,6 +95,26 @@ def polyphase(kernels: image.Image) -> Filter:
         return y
 
     run.__dict__["kernels"] = kernels
+    return run
+
+
+def gtcrn(weights: GtcrnWeights, kernels: image.Image) -> GtcrnNetwork:
+    """Return the compiled twin of :func:`nearvoice.gtcrn.numpy_network`."""
+    call = _GTCRN(kernels.functions["gtcrn"])
+    floats = _aligned(gtcrn_layout.pack(weights))
+    w = floats.ctypes.data
+    address = ctypes.addressof
+    first: Any = ctypes.c_char.from_buffer
+
+    def run(spectrum: C64, memory: F32) -> C64:
+        check_gtcrn(spectrum, memory)
+        if not spectrum.flags.carray:
+            spectrum = np.array(spectrum)
+        enhanced = np.empty_like(spectrum)
+        call(address(first(spectrum)), address(first(enhanced)), address(first(memory)), w)
+        return enhanced
+
+    run.__dict__["weights"] = floats, kernels  # what the addresses point into
     return run
 
 
