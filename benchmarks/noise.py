@@ -185,7 +185,7 @@ def group(item: Item) -> str:
 
 
 def summary(rows: Iterable[tuple[str, Figures]]) -> dict[str, dict[str, Any]]:
-    """Return mean, median and number of each figure, of (group of the item, its figures)."""
+    """Return mean, median and number of each figure, of (what an item counts for, its figures)."""
     gathered: dict[str, dict[str, list[float]]] = {}
     for which, figures in rows:
         for name, value in figures.items():
@@ -225,7 +225,12 @@ def quality(folder: Path, quick: bool = False, out: Path = OUT) -> dict[str, Any
     for name, system in loaded.items():
         answers = kept(name, system, dataset["sha256"], out)
         scored = [(group(item), answers.figures(item)) for item in listed]
-        rows[name] = {"version": system.version, **summary(scored)}
+        mixes = [
+            (str(item.noise), figures)
+            for (_, figures), item in zip(scored, listed, strict=True)
+            if item.kind == "mix"
+        ]
+        rows[name] = {"version": system.version, **summary(scored), "in": summary(mixes)}
         print(f"noise: {name} done", file=sys.stderr)
     order = (*noise_systems.SYSTEMS, *noise_systems.VARIANTS)
     return {
