@@ -28,6 +28,8 @@ USUAL = -26.0
 SNR = 10.0
 FROM = {"from 1 s": 1.0, "from 5 s": 5.0, "last two thirds": None}
 """What of a call is scored: from so many seconds on; None: from a third of it."""
+WINDOW = 512
+"""Samples of a window of Silero."""
 NAMES = (NOTHING, NC, BVC, f"{NC} level=False", f"{BVC} level=False", DTLN, HUSH, "DeepFilterNet3")
 
 
@@ -55,22 +57,20 @@ def _usual(speech: Samples) -> Samples:
     return at_level(speech, USUAL) if np.isfinite(active_level(speech)) else speech
 
 
-def scores(clean: PCM, heard: PCM) -> dict[str, float | None]:
-    """Return the figures of a call, or of a part of it."""
-    speech = noise.probabilities(clean) >= 0.5
-    found = noise_scores.detected(speech, noise.probabilities(heard))
-    return {
-        "pesq": noise_scores.pesq(clean, heard),
-        "stoi": noise_scores.stoi(clean, heard),
-        "miss": found.miss,
-    }
-
-
 def parts(clean: PCM, heard: PCM) -> Iterator[tuple[str, dict[str, float | None]]]:
     """Yield name and figures of each part of a call of :data:`FROM`."""
+    speech, said = noise.probabilities(clean) >= 0.5, noise.probabilities(heard)
     for name, seconds in FROM.items():
         start = len(clean) // 3 if seconds is None else int(seconds * RATE)
-        yield name, scores(clean[start:], heard[start:])
+        window = start // WINDOW
+        yield (
+            name,
+            {
+                "pesq": noise_scores.pesq(clean[start:], heard[start:]),
+                "stoi": noise_scores.stoi(clean[start:], heard[start:]),
+                "miss": noise_scores.detected(speech[window:], said[window:]).miss,
+            },
+        )
 
 
 def level(folder: Path) -> dict[str, Any]:

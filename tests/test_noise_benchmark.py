@@ -364,10 +364,19 @@ def test_the_table_of_quality_has_a_line_for_every_system() -> None:
 def test_a_call_is_scored_from_one_second_from_five_and_from_a_third_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(noise_level, "scores", lambda clean, heard: {"left": float(len(heard))})
+    def seconds(clean: PCM, heard: PCM) -> float:
+        return len(heard) / 16_000
+
+    monkeypatch.setattr(noise_scores, "pesq", seconds)
+    monkeypatch.setattr(noise_scores, "stoi", seconds)
+    monkeypatch.setattr(noise, "probabilities", lambda pcm: np.arange(len(pcm) // 512) / 1000)
     parts = dict(noise_level.parts(voice(30.0), voice(30.0)))
-    seconds = {name: figures["left"] / 16_000 for name, figures in parts.items()}
-    assert seconds == {"from 1 s": 29.0, "from 5 s": 25.0, "last two thirds": 20.0}
+    assert {name: figures["pesq"] for name, figures in parts.items()} == {
+        "from 1 s": 29.0,
+        "from 5 s": 25.0,
+        "last two thirds": 20.0,
+    }
+    assert all(figures["miss"] == 0.0 for figures in parts.values())
 
 
 def test_the_table_of_levels_reads_what_the_task_writes() -> None:
