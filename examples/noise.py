@@ -4,9 +4,10 @@
     python -m livekit.agents download-files
     python examples/noise.py dev
 
-LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET may be those of a server of your own: noise
-suppression needs no cloud. STT, LLM and TTS are LiveKit Inference's here, which does.
-The console of ``lk agent console`` has no room, and so no noise suppression.
+Noise suppression wants no cloud, and works with a LiveKit server of your own. STT, LLM and TTS are
+LiveKit Inference's here, which wants LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET of its
+cloud: put plugins in their place. The console has no room, and so no noise suppression but that of
+``QuietSTT``.
 """
 
 from collections.abc import AsyncIterable

@@ -527,6 +527,18 @@ def test_a_filter_loses_no_sound_at_the_end(
 
 
 @pytest.mark.model
+@pytest.mark.parametrize("make", BOTH)
+@pytest.mark.parametrize("rest", [1, 37, 239, 241, 479])
+def test_a_filter_loses_no_sound_when_the_last_frame_is_short(make: type[NC], rest: int) -> None:
+    pcm = noise(4_800 + rest)
+    out = filtered(make(strength=0.0), frames(pcm, 24_000, 480))
+    heard = np.concatenate([samples(one) for one in out])
+    sound = heard[np.flatnonzero(heard)[0] :]
+    np.testing.assert_array_equal(sound[sound != 0], pcm[pcm != 0])
+    np.testing.assert_array_equal(sound[:4_000], pcm[np.flatnonzero(pcm)[0] :][:4_000])
+
+
+@pytest.mark.model
 def test_a_filter_loses_no_sound_when_the_rate_changes() -> None:
     first, second = noise(24_000), noise(16_000, seed=1)
     processor = NC(strength=0.0)

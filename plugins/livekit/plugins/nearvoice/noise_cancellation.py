@@ -327,9 +327,12 @@ class _Stream:
 
     def flush(self) -> PCM:
         """Return what is held back, int16[delay, channels]; ends the stream."""
-        held = self.delay
-        count = -(-held // self._chunk) * self._chunk
-        return self.process(np.zeros((count, self._past.shape[1]), np.int16))[:held]
+        held = self._past[:0]
+        while len(held) < self.delay:  # again, where this makes it grow
+            missing = -(-(self.delay - len(held)) // self._chunk) * self._chunk
+            silence = np.zeros((missing, self._past.shape[1]), np.int16)
+            held = np.concatenate((held, self.process(silence)))
+        return held[: self.delay]
 
     def _denoised(self, pcm: PCM) -> PCM:
         out = np.empty_like(pcm)
