@@ -56,9 +56,11 @@ TASKS = {
     "kernel-tiles": Task(lambda a: tiles.tiles(a.rounds)),
     "noise": Task(lambda a: noise.quality(_data(a), a.quick), noise.report),
     "noise-level": Task(lambda a: noise_level.level(_data(a)), noise_level.report),
-    "noise-words": Task(lambda a: noise_words.recognised(_data(a), a.recogniser, a.quick)),
-    "noise-cpu": Task(lambda a: noise_cpu.cpu(_audio(a), a.rounds)),
-    "noise-delay": Task(lambda a: noise_delay.delay(_audio(a))),
+    "noise-words": Task(
+        lambda a: noise_words.recognised(_data(a), a.recogniser, a.quick), noise_words.report
+    ),
+    "noise-cpu": Task(lambda a: noise_cpu.cpu(_audio(a), a.rounds), noise_cpu.report),
+    "noise-delay": Task(lambda a: noise_delay.delay(_audio(a)), noise_delay.report),
     "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
 }
 

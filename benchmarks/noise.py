@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from . import hearing, metrics, noise_scores, noise_set, noise_streams, noise_sy
 from .data import RATE, Labels
 from .noise_set import TALKER, Item
 from .noise_systems import System
+from .show import Columns, table
 
 OUT = Path("out/noise")
 MADE = 1
@@ -152,25 +153,24 @@ def probabilities(pcm: PCM) -> noise_scores.F64:
 
 # ---- score ------------------------------------------------------------------------------------
 
-COLUMNS: dict[str, tuple[str, str]] = {
-    "PESQ": ("mix", "pesq"),
-    "STOI": ("mix", "stoi"),
-    "SI-SDR": ("mix", "si_sdr"),
-    "SIG": ("mix", "mos_speech"),
-    "BAK": ("mix", "mos_background"),
-    "OVR": ("mix", "mos_overall"),
-    "AUC": ("mix", "auc"),
-    "miss": ("mix", "miss"),
-    "FA": ("mix", "false_alarm"),
-    "clean PESQ": ("clean", "pesq"),
-    "clean miss": ("clean", "miss"),
-    "noise dB": ("noise", "attenuation_db"),
-    "noise FA": ("noise", "false_alarm"),
-    "talker STOI": (TALKER, "stoi"),
-    "talker FA": (TALKER, "false_alarm"),
-    "delay ms": ("mix", "delay_ms"),
+COLUMNS: Columns = {
+    "PESQ": ("mix", "pesq", "mean"),
+    "STOI": ("mix", "stoi", "mean"),
+    "SI-SDR": ("mix", "si_sdr", "mean"),
+    "SIG": ("mix", "mos_speech", "mean"),
+    "BAK": ("mix", "mos_background", "mean"),
+    "OVR": ("mix", "mos_overall", "mean"),
+    "AUC": ("mix", "auc", "mean"),
+    "miss": ("mix", "miss", "mean"),
+    "FA": ("mix", "false_alarm", "mean"),
+    "clean PESQ": ("clean", "pesq", "mean"),
+    "clean miss": ("clean", "miss", "mean"),
+    "noise dB": ("noise", "attenuation_db", "mean"),
+    "noise FA": ("noise", "false_alarm", "mean"),
+    "talker STOI": (TALKER, "stoi", "mean"),
+    "talker FA": (TALKER, "false_alarm", "mean"),
+    "delay ms": ("mix", "delay_ms", "median"),
 }
-"""Heading -> which items, and which of their figures."""
 WHAT = (
     "means over items: speech in 8 noises (PESQ-WB, STOI, SI-SDR in dB, DNSMOS at 0 and 10 dB, "
     "Silero's AUC, misses and false alarms at 0.5 against what it finds in the clean speech), "
@@ -246,30 +246,4 @@ def quality(folder: Path, quick: bool = False, out: Path = OUT) -> dict[str, Any
 
 def report(result: dict[str, Any]) -> str:
     """Return a table of text with a line for each system."""
-    return "\n".join(table(result["systems"], COLUMNS, _cell))
-
-
-def _cell(row: dict[str, Any], place: tuple[str, str]) -> float | None:
-    which, figure = place
-    mean: float | None = row.get(which, {}).get(figure, {}).get("mean")
-    return mean
-
-
-def table(
-    rows: dict[str, Any],
-    columns: dict[str, Any],
-    cell: Callable[[dict[str, Any], Any], float | None],
-) -> Iterator[str]:
-    """Yield lines: headings, then a row for each system; a missing one says why."""
-    width = max(map(len, rows), default=0)
-    sizes = {heading: max(8, len(heading) + 2) for heading in columns}
-    yield " " * width + "".join(f"{heading:>{size}s}" for heading, size in sizes.items())
-    for name, row in rows.items():
-        if "missing" in row:
-            yield f"{name:{width}s}  {row['missing']}"
-            continue
-        values = {heading: cell(row, place) for heading, place in columns.items()}
-        yield f"{name:{width}s}" + "".join(
-            f"{'-' if value is None else f'{value:.4g}':>{sizes[heading]}s}"
-            for heading, value in values.items()
-        )
+    return table(result, COLUMNS)

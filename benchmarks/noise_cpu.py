@@ -27,6 +27,7 @@ from . import noise_systems
 from .noise_systems import BVC, DTLN, HUSH, NC, NOTHING, Stream, System
 from .playback import frames, recording
 from .rounds import spread, turns
+from .show import Columns, table
 from .sounds import level
 from .systems import NotCompiledError
 
@@ -232,3 +233,27 @@ def _starts(names: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float]
         name: {key: round(statistics.median(one[key] for one in found), 1) for key in found[0]}
         for name, found in measured.items()
     }
+
+
+# ---- report -----------------------------------------------------------------------------------
+
+_ROOM, _TRACK = (f"frames of {frame_ms} ms" for frame_ms in FRAMES)
+COLUMNS: Columns = {
+    "µs": (_ROOM, "us_per_10ms", "median"),
+    "process": (_ROOM, "process_us_per_10ms", "median"),
+    "p99": (_ROOM, "frame_p99_us_per_10ms"),
+    "/ dtln": (_ROOM, "ratio_to_dtln", "median"),
+    "/ hush": (_ROOM, "ratio_to_hush", "median"),
+    "µs, 10 ms": (_TRACK, "us_per_10ms", "median"),
+    "p99, 10 ms": (_TRACK, "frame_p99_us_per_10ms"),
+    "held ms": ("loop", "median_ms", "median"),
+    "longest": ("loop", "longest_ms", "median"),
+    "load ms": ("start", "load_ms"),
+    "first ms": ("start", "first_frame_ms"),
+    "MiB": ("start", "mib"),
+}
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table of text with a line for each system."""
+    return table(result, COLUMNS)

@@ -13,6 +13,7 @@ from .noise_scores import lag
 from .noise_streams import TAIL, through
 from .noise_systems import NOTHING, System
 from .playback import recording
+from .show import Columns, table
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 FRAMES = (10, 50)
@@ -50,3 +51,15 @@ def delays(system: System, path: Path) -> dict[str, Any]:
         if declared := getattr(system.processor and system.processor(), "delay", None):
             found[f"{rate // 1000} kHz, declared"] = round(declared(rate) * 1e3, 3)
     return found
+
+
+COLUMNS: Columns = {
+    f"{rate // 1000} kHz, {which}": (f"{rate // 1000} kHz, {which}",)
+    for rate in RATES
+    for which in (*(f"{frame_ms} ms" for frame_ms in FRAMES), "declared")
+}
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table of text with a line for each system."""
+    return table(result, COLUMNS)

@@ -19,6 +19,7 @@ from .data import RATE, MissingDataError
 from .noise_build import active_level, at_level
 from .noise_set import TALKER, Item
 from .noise_systems import BVC, DTLN, HUSH, NC, NOTHING, System
+from .show import Columns, table
 
 NOISES = ("city", "dishes", "white_hum")
 LEVELS = (0, -15, -30)
@@ -138,7 +139,7 @@ def _alone(system: System, items: Sequence[Item]) -> dict[str, int]:
 # ---- report -----------------------------------------------------------------------------------
 
 _PARTS = {"from 1 s": "", "last two thirds": " (2/3)"}
-COLUMNS: dict[str, tuple[str, ...]] = {
+COLUMNS: Columns = {
     **{
         f"{figure} {db}{suffix}": (f"{db} dB", part, figure.lower())
         for part, suffix in _PARTS.items()
@@ -151,11 +152,4 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 def report(result: dict[str, Any]) -> str:
     """Return a table of text with a line for each system."""
-    return "\n".join(noise.table(result["systems"], COLUMNS, _cell))
-
-
-def _cell(row: dict[str, Any], place: tuple[str, ...]) -> float | None:
-    value: Any = row
-    for key in place:
-        value = value.get(key, {})
-    return value if isinstance(value, (int, float)) else None
+    return table(result, COLUMNS)

@@ -20,6 +20,7 @@ from nearvoice.audio import PCM
 
 from . import noise, noise_set, noise_systems
 from .noise_set import TALKER, Item
+from .show import Columns, table
 
 Recogniser = Callable[[PCM], str]
 """Words of int16[n] at 16 kHz; each call is a recording of its own."""
@@ -156,6 +157,16 @@ def recognised(
         "reference": against,
         "systems": {name: rows[name] for name in noise_systems.SYSTEMS},
     }
+
+
+COLUMNS: Columns = {key: (f"wer {key}",) for key in ("all", "0 dB", "5 dB", "10 dB", "15 dB")} | {
+    "words": ("words",)
+}
+
+
+def report(result: dict[str, Any]) -> str:
+    """Return a table of text with a line for each system."""
+    return table(result, COLUMNS)
 
 
 def _after(recognise: Recogniser, answers: noise.Kept, item: Item) -> str:
