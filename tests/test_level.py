@@ -23,8 +23,16 @@ def test_quiet_speech_is_brought_to_the_level_networks_know_within_a_second(powe
     assert gain == pytest.approx(10 ** ((-22 - power) / 20), rel=0.01)
 
 
-def test_the_first_syllable_alone_teaches_nothing():
-    assert heard(Level(HOP), -55.0, seconds=0.1) == 1.0
+def test_one_voice_in_a_quiet_room_is_made_louder_within_its_first_syllable():
+    level = Level(HOP)
+    heard(level, -75.0, probability=0.1, seconds=0.5)
+    assert heard(level, -45.0, seconds=0.06) > 1
+
+
+def test_voices_that_may_be_in_the_background_teach_nothing_at_first():
+    level = Level(HOP)
+    heard(level, -55.0, probability=0.1, seconds=0.5)
+    assert heard(level, -45.0, seconds=0.6) == 1.0
 
 
 @given(st.lists(st.tuples(st.floats(-120, 0), st.floats(0, 0.49)), max_size=50))

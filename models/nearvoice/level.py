@@ -16,8 +16,13 @@ _SETTLED = 4.0
 """Decibels off the target at which a gain that is not 1 is left as it is."""
 _MOST = 40.0
 """Bound of the gain, in dB."""
-_ENOUGH = 0.15
-"""Seconds of speech that are heard before the first gain."""
+_CLEAR = 16.0
+"""Decibels above the quietest of the last hops from which speech is one voice in a quiet room."""
+_SYLLABLE, _DOUBT = 0.05, 0.7
+"""Seconds of speech that are heard before the first gain: of one voice in a quiet room, and of what
+may be voices in the background, as before the caller speaks."""
+_RECOVERY = 10.0
+"""Decibels a second by which the quietest of the last hops is forgotten."""
 _SPEECH = 0.5
 """Probability from which a hop is speech."""
 _RISE = 0.05
@@ -36,7 +41,10 @@ class Level:
     def __init__(self, hop: float) -> None:
         self._rise = 1 - math.exp(-hop / _RISE)
         self._fall = _FALL * hop
-        self._missing = _ENOUGH
+        self._recovery = _RECOVERY * hop
+        self._quietest = math.inf
+        self._heard = 0.0
+        """Seconds of speech."""
         self._hop = hop
         self._speech: float | None = None
         self._gain = 0.0
@@ -53,6 +61,7 @@ class Level:
             power: Mean square of the hop, in dB of full scale.
             probability: That it is speech.
         """
+        self._quietest = min(power, self._quietest + self._recovery)
         if probability >= _SPEECH:
             self._learn(power)
         return 10 ** (self._gain / 20)
@@ -66,8 +75,9 @@ class Level:
         else:
             speech = max(power, speech - self._fall)
         self._speech = speech
-        self._missing -= self._hop
-        if self._missing > 0:
+        self._heard += self._hop
+        clear = speech - self._quietest >= _CLEAR
+        if self._heard < (_SYLLABLE if clear else _DOUBT):
             return
         wanted = _TARGET - speech
         allowed = _SETTLED if self._gain else _FREE
