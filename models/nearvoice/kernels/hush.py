@@ -1,13 +1,13 @@
 """Hush in one call, features, network and filters: the numba twin of ``nearvoice.hush``.
 
 Needs numba, so only :mod:`.compile` imports it. Its two million weights are int8 in memory and read
-once a hop, one after the other; arithmetic is float32. Scratch is on the stack, so that threads and
-streams share nothing but the weights.
+once a hop, one after the other; arithmetic is float32. (As float16 they measured faster while they
+stay in the processor's cache, and slower once something else has used that between two hops, as in
+an agent.) Scratch is on the stack, so that threads and streams share nothing but the weights.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,52 +16,20 @@ from numba import carray, cfunc, njit, types
 from ..hush_features import (
     BANDS,
     BINS,
-    ERB_SCALE,
     HIDDEN,
-    KEPT,
     LOW,
-    MEAN_FLOOR,
     MEMORY,
     ORDER,
-    POWER_FLOOR,
     STARTS,
 )
 from ..hush_weights import CHANNELS, EMBEDDING
-from . import silero
 from .hush_layout import BYTE_COUNT, BYTES, FLOAT_COUNT, FLOATS, GATES, GRU_FLOATS, TAPS
+from .hush_signal import OPTIONS, enhancing, hearing
 from .layout import Tiles
 from .silero import tanh
 from .tile import Tile, stack, tile
 
-OPTIONS: dict[str, Any] = {
-    **silero.OPTIONS,
-    "no_cpython_wrapper": True,  # nobody calls the parts from Python: a third less to compile
-    "no_cfunc_wrapper": True,
-}
-_ZERO, _HALF, _ONE, _TWO = (np.float32(x) for x in (0, 0.5, 1, 2))
-_KEPT, _NEW = np.float32(KEPT), np.float32(1) - np.float32(KEPT)
-_POWER_FLOOR, _MEAN_FLOOR = np.float32(POWER_FLOOR), np.float32(MEAN_FLOOR)
-_TO_FEATURE = np.float32(1 / ERB_SCALE)
-_LN_2, _DECIBELS = np.float32(math.log(2)), np.float32(10 / math.log(10))
-_C3, _C5, _C7, _C9 = (np.float32(1 / n) for n in (3, 5, 7, 9))
-_ROOT_HALF_BITS = np.int32(np.float32(math.sqrt(0.5)).view(np.int32))
-_MANTISSA = np.int32(0x7FFFFF)
-
-
-@njit(**OPTIONS)
-def decibels(power: Any) -> Any:  # noqa: ANN401
-    """Return ten times the decimal logarithm of a normal positive number; of NaN, NaN.
-
-    The power is m times 2 to the e, with m from root one half to root two; log m is a series in
-    (m - 1) / (m + 1), at most 0.172, whose first term left out is below 1e-9.
-    """
-    bits = np.int32(np.float32(power).view(np.int32) - _ROOT_HALF_BITS)
-    exponent = np.float32(bits >> 23)
-    m = np.int32((bits & _MANTISSA) + _ROOT_HALF_BITS).view(np.float32)
-    t = (m - _ONE) / (m + _ONE)
-    u = t * t
-    series = (((_C9 * u + _C7) * u + _C5) * u + _C3) * u + _ONE
-    return (exponent * _LN_2 + _TWO * t * series) * _DECIBELS + power * _ZERO
+_ZERO, _HALF = np.float32(0), np.float32(0.5)
 
 
 def network(tiles: Tiles) -> Any:  # noqa: ANN401
@@ -112,9 +80,8 @@ def network(tiles: Tiles) -> Any:  # noqa: ANN401
     spreading = tile(Tile(1, 32, vector, half=False))
     bytes_tile = tile(Tile(1, single, vector, int8=True))
 
-    at_hidden, at_mean, at_magnitude = STARTS["hidden"], STARTS["erb_mean"], STARTS["magnitude"]
-    at_erb, at_low, at_spectra = STARTS["erb"], STARTS["low"], STARTS["spectra"]
-    zeros, ends = FLOATS["zeros"], FLOATS["ends"]
+    hear, enhance = hearing(power, erb, low), enhancing(gains, taps)
+    at_hidden, zeros = STARTS["hidden"], FLOATS["zeros"]
     at_erb_0, at_erb_1, at_erb_2, at_erb_3 = (FLOATS[f"erb_{i}"] for i in range(4))
     at_low_0, at_low_1, at_joined = FLOATS["low_0"], FLOATS["low_1"], FLOATS["joined"]
     at_across_0, at_across_1, at_across_2, at_across_3 = (FLOATS[f"across_{i}"] for i in range(4))
@@ -122,38 +89,6 @@ def network(tiles: Tiles) -> Any:  # noqa: ANN401
     at_filter_in, at_filter_low = FLOATS["filter_in"], FLOATS["filter_low"]
     at_encoder, at_gains, at_filters = (FLOATS[n] for n in ("encoder", "gains", "filters"))
     encoder, gain_decoder, filter_decoder = (BYTES[n] for n in ("encoder", "gains", "filters"))
-
-    @njit(**OPTIONS)
-    def hear(x: Any, s: Any, memory: Any, w: Any) -> None:  # noqa: ANN401
-        """Write the features of three hops to scratch, and move the memory on."""
-        for k in range(BINS):
-            s[power + k] = x[2 * k] * x[2 * k] + x[2 * k + 1] * x[2 * k + 1]
-        start = 0
-        for b in range(BANDS):
-            end = int(w[ends + b])
-            total = _ZERO
-            for k in range(start, end):
-                total += s[power + k]
-            level = decibels(total / np.float32(end - start) + _POWER_FLOOR)
-            mean = memory[at_mean + b] * _KEPT + level * _NEW
-            memory[at_mean + b] = mean
-            to, new = erb + 3 * (b + 1), (level - mean) * _TO_FEATURE
-            s[to], s[to + 1] = memory[at_erb + b], memory[at_erb + BANDS + b]
-            s[to + 2] = new
-            memory[at_erb + b] = s[to + 1]
-            memory[at_erb + BANDS + b] = new
-            start = end
-        for k in range(LOW):
-            mean = memory[at_magnitude + k] * _KEPT + math.sqrt(s[power + k]) * _NEW
-            mean = max(mean, _MEAN_FLOOR)
-            memory[at_magnitude + k] = mean
-            s[power + k] = _ONE / math.sqrt(mean)
-        for i in range(2 * LOW):
-            to, new = low + 6 * (i // 2 + 1) + i % 2, x[i] * s[power + i // 2]
-            s[to], s[to + 2] = memory[at_low + i], memory[at_low + 2 * LOW + i]
-            s[to + 4] = new
-            memory[at_low + i] = s[to + 2]
-            memory[at_low + 2 * LOW + i] = new
 
     @njit(**OPTIONS)
     def clear(s: Any) -> None:  # noqa: ANN401
@@ -322,29 +257,6 @@ def network(tiles: Tiles) -> Any:  # noqa: ANN401
         for k in range(LOW):
             for i in range(2 * ORDER):
                 s[taps + 2 * ORDER * k + i] += s[low_taps + row * k + i]
-
-    @njit(**OPTIONS)
-    def enhance(x: Any, y: Any, s: Any, memory: Any, w: Any) -> None:  # noqa: ANN401
-        """Write the enhanced spectrum, and remember this one."""
-        for k in range(LOW):
-            real, imaginary = _ZERO, _ZERO
-            for i in range(ORDER):
-                at, tap = at_spectra + 2 * LOW * i + 2 * k, taps + 2 * ORDER * k + 2 * i
-                if i < ORDER - 1:
-                    re, im = memory[at], memory[at + 1]
-                else:
-                    re, im = x[2 * k], x[2 * k + 1]
-                if i > 0:
-                    memory[at - 2 * LOW], memory[at - 2 * LOW + 1] = re, im
-                real += s[tap] * re - s[tap + 1] * im
-                imaginary += s[tap] * im + s[tap + 1] * re
-            y[2 * k], y[2 * k + 1] = real, imaginary
-        start = 0
-        for b in range(BANDS):
-            end = int(w[ends + b])
-            for i in range(max(2 * LOW, 2 * start), 2 * end):
-                y[i] = x[i] * s[gains + b]
-            start = end
 
     floats, bytes_ = types.CPointer(types.float32), types.CPointer(types.int8)
 
