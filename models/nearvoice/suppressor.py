@@ -20,6 +20,8 @@ _FADE = 0.1
 """Seconds in which suppression comes back after sound that was passed on as it is."""
 _LATELY = 2.0
 """Seconds over which what the network leaves is compared with what it heard."""
+_LEAST = 1e-12
+"""Power of silence, so that it can be divided by."""
 _HIGHEST = 8_000.0
 """Hertz that the networks hear at most."""
 
@@ -66,7 +68,7 @@ class Suppressor:
         self._level, self._sleep = Level(duration), Sleep(duration)
         self._gain = 1.0
         self._fade, self._fade_step = 0.0, duration / _FADE
-        self._power_in = self._power_out = 1e-9
+        self._power_in = self._power_out = 0.0
         self._forgotten = math.exp(-duration / _LATELY)
         self.strength = 1.0
         """In [0, 1], of the attenuation in dB; may change between hops."""
@@ -99,7 +101,7 @@ class Suppressor:
             self._gain = gain
         if not self._options.bypass:
             return False
-        kept = 10 * math.log10(self._power_out / self._power_in)
+        kept = 10 * math.log10((self._power_out + _LEAST) / (self._power_in + _LEAST))
         asleep = self._sleep.step(power, probability, self._level.speech, kept)
         self._fade = 1.0 if asleep and not self._sleep.silent else self._fade
         return asleep
@@ -112,11 +114,9 @@ class Suppressor:
         self._compare(heard[:shown], left)
         left /= gain
         dry = self._dryness()
-        above = 1.0
         if shown < len(spectrum):
-            before, after = np.abs(spectrum[self._top]).sum(), np.abs(left[self._top]).sum()
-            above = min(1.0, float(after) / (float(before) + 1e-12))
-            spectrum[shown:] *= np.float32(dry + (1 - dry) * above)
+            above = _amplitude(left[self._top]) / (_amplitude(spectrum[self._top]) + 1e-12)
+            spectrum[shown:] *= np.float32(dry + (1 - dry) * min(1.0, above))
         if dry:
             left *= np.float32(1 - dry)
             left += np.float32(dry) * spectrum[:shown]
@@ -124,8 +124,8 @@ class Suppressor:
         return self._transform.backward(spectrum)
 
     def _compare(self, heard: Spectrum, left: Spectrum) -> None:
-        self._power_in = self._forgotten * self._power_in + float(np.vdot(heard, heard).real)
-        self._power_out = self._forgotten * self._power_out + float(np.vdot(left, left).real)
+        self._power_in = self._forgotten * self._power_in + _power(heard)
+        self._power_out = self._forgotten * self._power_out + _power(left)
 
     def _dryness(self) -> float:
         """Return how much of the sound as it came is in the output, in [0, 1]."""
@@ -136,6 +136,14 @@ class Suppressor:
         dry += (1 - dry) * self._fade
         self._fade = max(0.0, self._fade - self._fade_step)
         return dry
+
+
+def _power(spectrum: Spectrum) -> float:
+    return float(np.vdot(spectrum, spectrum).real)
+
+
+def _amplitude(spectrum: Spectrum) -> float:
+    return math.sqrt(_power(spectrum))
 
 
 def _shown(transform: Transform, rate: int, band: float) -> int:
