@@ -209,8 +209,9 @@ LAYERS = {
     "wheels": set(),
     "sources": {"wheels"},
     "manifest": {"sources"},
-    "download": {"arrays", "manifest", "sources", "wheels"},
-    "files": {"arrays", "manifest", "download"},
+    "convert": {"arrays", "manifest", "hush_weights"},
+    "download": {"arrays", "convert", "manifest", "sources", "wheels"},
+    "files": {"arrays", "convert", "manifest", "download"},
     "progress": {"download", "manifest"},
 }
 
