@@ -72,8 +72,7 @@ def hush(weights: HushWeights, kernels: image.Image) -> HushNetwork:
         if not spectrum.flags.carray:
             spectrum = np.array(spectrum)
         enhanced = np.empty(BINS, np.complex64)
-        pointers = (address(first(array)) for array in (spectrum, enhanced, memory))
-        call(*pointers, w, b)
+        call(address(first(spectrum)), address(first(enhanced)), address(first(memory)), w, b)
         return enhanced
 
     run.__dict__["weights"] = floats, matrices, kernels  # what the addresses point into
