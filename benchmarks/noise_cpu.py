@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from nearvoice import Denoiser
 from nearvoice.audio import PCM, resample, to_float32, to_int16
 
 from . import noise_systems
-from .noise_systems import BVC, DTLN, HUSH, NC, NOTHING, Stream, System
+from .noise_systems import BVC, DENOISE, DTLN, HUSH, NC, NOTHING, Stream, System
 from .playback import frames, recording
 from .rounds import spread, turns
 from .show import Columns, table
@@ -35,6 +35,7 @@ SECONDS = 5.0
 """Of sound in a turn."""
 SNR = 15.0
 """dB of the call above the noise that is added: a clean line would be passed on as it is."""
+KERNELS = ("numba", "onnxruntime", "numpy")
 FRAMES = (50, 10)
 """Milliseconds of a frame: what a room delivers by default, and what a track does."""
 STALL_SECONDS = 5.0
@@ -75,7 +76,7 @@ def cpu(path: Path, rounds: int) -> dict[str, Any]:
 
 
 def _systems() -> dict[str, Callable[[], System]]:
-    kernels = noise_systems.kernels("numba", "onnxruntime", "numpy")
+    kernels = noise_systems.kernels(*KERNELS)
     others = {k: v for k, v in noise_systems.SYSTEMS.items() if k not in (NC, BVC)}
     return {NOTHING: others.pop(NOTHING), **kernels, **others}
 
@@ -199,33 +200,51 @@ def _note(then: asyncio.Future[float]) -> None:
 # ---- start ------------------------------------------------------------------------------------
 
 PROGRAM = """
-import json, os, sys, time
+import json, os, time
 import livekit.agents
 from livekit import rtc
-from benchmarks import noise_cpu
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 memory, began, busy = resident(), time.perf_counter(), time.process_time()
-system = noise_cpu._systems()[sys.argv[1]]()
-stream = system.open()
+{imports}
+processor = {load}
 loaded, cpu = time.perf_counter(), time.process_time()
-size = system.rate // 20
-stream(rtc.AudioFrame(bytes(range(1, 101)) * (2 * size // 100), system.rate, 1, size))
-print(json.dumps({
+processor._process(rtc.AudioFrame(bytes(range(1, 101)) * 24, 24000, 1, 1200))
+print(json.dumps({{
     "load_ms": (loaded - began) * 1e3,
     "load_cpu_ms": (cpu - busy) * 1e3,
     "first_frame_ms": (time.perf_counter() - loaded) * 1e3,
     "mib": resident() - memory,
-}))
+}}))
 """
 
 
-def _starts(names: Mapping[str, Any], rounds: int) -> dict[str, dict[str, float]]:
+def steps(kernels: Sequence[str] = KERNELS) -> dict[str, tuple[str, str]]:
+    """Return system -> (import, load) as its documentation has them, of plugins of LiveKit."""
+    ours = "from livekit.plugins.nearvoice import noise_cancellation"
+    denoise = "livekit.plugins.telephony_denoise"
+    options = "DenoiseOptions(enhancer='webrtc')"
+    return {
+        **{
+            f"{name} {kernel}": (ours, f"noise_cancellation.{short}(kernel={kernel!r})")
+            for name, short in ((NC, "NC"), (BVC, "BVC"))
+            for kernel in kernels
+        },
+        DTLN: ("from livekit.plugins import dtln", "dtln.noise_suppression()"),
+        HUSH: ("from livekit.plugins import hush", "hush.noise_suppression()"),
+        DENOISE: (f"import {denoise} as it", f"it.TelephonyDenoiser(it.{options})"),
+    }
+
+
+def _starts(names: Container[str], rounds: int) -> dict[str, dict[str, float]]:
     """Return what import, load and the first frame take, in new processes (Linux)."""
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    for turn, name in turns(rounds + 1, names, "noise-cpu, start"):
-        command = [sys.executable, "-c", PROGRAM, name]
+    taken = {name: step for name, step in steps().items() if name in names}
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in taken}
+    for turn, name in turns(rounds + 1, taken, "noise-cpu, start"):
+        imports, load = taken[name]
+        program = PROGRAM.format(imports=imports, load=load)
+        command = [sys.executable, "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         if turn:  # the first round fills the disk cache
             measured[name].append(json.loads(done.stdout.splitlines()[-1]))

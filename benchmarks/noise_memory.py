@@ -5,23 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from . import noise_cpu, noise_systems, worker
-from .noise_systems import BVC, DENOISE, DTLN, HUSH, NC
 
 NONE = "no suppression"
 """A job that suppresses no noise: what all the others are compared with."""
-_OURS = "from livekit.plugins.nearvoice import noise_cancellation"
-_DENOISE = "from livekit.plugins import telephony_denoise"
-STEPS = {
-    NONE: ("import livekit.agents", "None"),
-    NC: (_OURS, "noise_cancellation.NC()"),
-    BVC: (_OURS, "noise_cancellation.BVC()"),
-    DTLN: ("from livekit.plugins import dtln", "dtln.noise_suppression()"),
-    HUSH: ("from livekit.plugins import hush", "hush.noise_suppression()"),
-    DENOISE: (
-        _DENOISE,
-        "telephony_denoise.TelephonyDenoiser(telephony_denoise.DenoiseOptions(enhancer='webrtc'))",
-    ),
-}
+STEPS = {NONE: ("import livekit.agents", "None"), **noise_cpu.steps(("numba",))}
 """System -> (import, load), as its documentation has them."""
 
 
@@ -58,6 +45,7 @@ def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dic
 
 
 def _is_there(statement: str) -> bool:
-    """Return whether what ``from PACKAGE import NAME`` names is installed."""
+    """Return whether the package of an import, ``import A.B`` or ``from A import B``, is there."""
     words = statement.split()
-    return words[0] == "import" or find_spec(f"{words[1]}.{words[3]}") is not None
+    name = f"{words[1]}.{words[3]}" if words[0] == "from" else words[1]
+    return find_spec(name) is not None
