@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from nearvoice import arrays, files, gtcrn
+from nearvoice import arrays, files, gtcrn, gtcrn_weights
 from nearvoice.audio import resample, to_float32
 from nearvoice.gtcrn_weights import beside
 from tests.gtcrn_data import denormal, random_constants, spectra, speechlike
@@ -122,7 +122,9 @@ GOLDEN = [
 def test_networks_side_by_side_are_one_network():
     rng = np.random.default_rng(0)
     pair = [
-        gtcrn.Gru(*(rng.standard_normal(s).astype(np.float32) for s in ((8, 24), (8, 24), 24, 24)))
+        gtcrn_weights.Gru(
+            *(rng.standard_normal(s).astype(np.float32) for s in ((8, 24), (8, 24), 24, 24))
+        )
         for _ in range(2)
     ]
     x, hidden = rng.standard_normal((2, 16)).astype(np.float32)
@@ -132,6 +134,17 @@ def test_networks_side_by_side_are_one_network():
         for p, s in zip(pair, (slice(0, 8), slice(8, 16)), strict=True)
     ]
     assert np.allclose(gtcrn._gru(x @ both.inward, hidden, both), np.concatenate(each), atol=1e-6)
+
+
+def test_a_unit_that_hardly_moves_arrives_where_it_should():
+    # some units of GTCRN's attention take a millionth of the new: an error there grows for minutes
+    bias = np.array([13, 0, 0.5], np.float32)
+    slow = gtcrn_weights.Gru(np.zeros((1, 3)), np.zeros((1, 3)), bias, np.zeros(3, np.float32))
+    hidden = np.zeros(1, np.float32)
+    for _ in range(5_000):
+        hidden = gtcrn._gru(np.zeros(3, np.float32), hidden, slow).astype(np.float32)
+    taken = 1 / (1 + np.exp(13.0))
+    assert np.isclose(hidden[0], np.tanh(0.5) * (1 - (1 - taken) ** 5_000), rtol=1e-3)
 
 
 # Weights

@@ -212,10 +212,12 @@ def _gru(inward: F32, hidden: F32, weights: Gru) -> F32:
     n = hidden.shape[-1]
     inward = inward + weights.inward_bias
     recurrent = hidden @ weights.recurrent + weights.recurrent_bias
-    gates = _sigmoid(inward[..., : 2 * n] + recurrent[..., : 2 * n])
-    update, reset = gates[..., :n], gates[..., n:]
-    candidate = np.tanh(inward[..., 2 * n :] + reset * recurrent[..., 2 * n :])
-    new: F32 = candidate + update * (hidden - candidate)
+    update, reset = np.split(inward[..., : 2 * n] + recurrent[..., : 2 * n], 2, axis=-1)
+    candidate = np.tanh(inward[..., 2 * n :] + _sigmoid(reset) * recurrent[..., 2 * n :])
+    # some units of the attention hardly move for minutes: what is taken of the new must be right
+    # to the last bit, which 1 - sigmoid(update) is not
+    taken = 1 / (1 + np.exp(np.minimum(update, np.float32(80))))
+    new: F32 = hidden + taken * (candidate - hidden)
     return new
 
 

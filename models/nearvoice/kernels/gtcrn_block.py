@@ -41,7 +41,7 @@ def blocks(registers: Registers) -> Any:  # noqa: ANN401
     single = product(Product(1, 48, pair, 0, 0, contiguous(8, 48), 8, 8 * 48))
     weigh = product(Product(1, HALF, pair, 0, 0, contiguous(8, HALF), 8, 64))
     scale = product(Product(1, across, vector, 0, PITCH, [(0, 0)], start="all"))
-    attend = lanes.over(1, CHANNELS)
+    attend = lanes.over(1, CHANNELS, slow=True)
     row, few = lanes.move(across), lanes.move(pair)
 
     @njit(**OPTIONS)

@@ -119,11 +119,12 @@ def along(frequencies: int) -> Callable[..., None]:
     return _function(8, write)
 
 
-def over(groups: int, width: int) -> Callable[..., None]:
+def over(groups: int, width: int, slow: bool = False) -> Callable[..., None]:
     """Return one step of ``groups`` networks of ``width`` units.
 
     Its arguments are ``(inward, at, recurrent, at, hidden, at, hidden, at, hidden, at, 0)``: gates
-    [groups, 3, width] of both sides; hidden [groups, width] is changed.
+    [groups, 3, width] of both sides; hidden [groups, width] is changed. For ``slow`` see
+    :meth:`.registers.Code.cell`.
     """
 
     def write(code: Code, inward: Value, recurrent: Value, hidden: Value, *_: Value) -> None:
@@ -134,7 +135,8 @@ def over(groups: int, width: int) -> Callable[..., None]:
             for c in range(0, width, 8):
                 below, beside = ([code.load(p, k * width + c) for k in range(3)] for p in (x, h))
                 sums = [code.add(a, b) for a, b in zip(below[:2], beside[:2], strict=True)]
-                new = code.cell(sums[0], sums[1], below[2], beside[2], code.load(units, c))
+                old = code.load(units, c)
+                new = code.cell(sums[0], sums[1], below[2], beside[2], old, slow)
                 code.store(new, units, c)
             return []
 

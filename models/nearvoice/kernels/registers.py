@@ -5,6 +5,7 @@ Needs numba, so only kernels import it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -101,14 +102,51 @@ class Code:
             value = self.fused(value, u, self.number(c))
         return value
 
+    def taken(self, x: Value) -> Value:
+        """Return 1 / (1 + exp(2 x)), also where it is small right to the last bits."""
+        builder = self.builder
+        for sign, limit in (("<", -40), (">", 40)):
+            beyond = builder.fcmp_ordered(sign, x, self.number(limit))
+            x = builder.select(beyond, self.number(limit), x)
+        # exp(2 x) is 2^n exp(r); NaN, which no integer is, goes around it
+        known = builder.select(builder.fcmp_ordered("==", x, x), x, self.number(0))
+        scaled = self.fused(known, self.number(2 * math.log2(math.e)), self.number(128.5))
+        integers = ir.VectorType(ir.IntType(32), self.vector)
+        places, bias = (
+            ir.Constant(integers, [ir.IntType(32)(value)] * self.vector) for value in (23, 128)
+        )
+        exponent = builder.sub(builder.fptosi(scaled, integers), bias)
+        n = builder.sitofp(exponent, self.kind)
+        r = self.fused(n, self.number(-0.693359375), self.multiply(known, self.number(2)))
+        r = self.fused(n, self.number(0.693359375 - math.log(2)), r)
+        power = self.number(1 / math.factorial(7))
+        for k in range(6, -1, -1):
+            power = self.fused(power, r, self.number(1 / math.factorial(k)))
+        raised = builder.add(builder.bitcast(power, integers), builder.shl(exponent, places))
+        one = self.number(1)
+        taken = builder.fdiv(one, self.add(one, builder.bitcast(raised, self.kind)), flags=_FAST)
+        return self.fused(x, self.number(0), taken)
+
     def cell(
-        self, update: Value, reset: Value, inward: Value, recurrent: Value, hidden: Value
+        self,
+        update: Value,
+        reset: Value,
+        inward: Value,
+        recurrent: Value,
+        hidden: Value,
+        slow: bool = False,
     ) -> Value:
-        """Return gated units after a step: update and reset before their sigmoid, and halved."""
+        """Return gated units after a step: update and reset before their sigmoid, and halved.
+
+        Units that are ``slow`` may hardly move for minutes: how much they take of the new is right
+        to the last bits, at a cost.
+        """
         half, one = self.number(0.5), self.number(1)
         candidate = self.multiply(half, recurrent)
         inward = self.add(inward, candidate)
         candidate = self.tanh(self.fused(self.tanh(reset), candidate, inward))
+        if slow:
+            return self.fused(self.taken(update), self.subtract(candidate, hidden), hidden)
         kept = self.fused(self.tanh(update), half, half)
         return self.fused(self.subtract(one, kept), candidate, self.multiply(kept, hidden))
 
