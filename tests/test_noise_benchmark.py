@@ -31,6 +31,7 @@ from benchmarks import (
 from benchmarks.data import MissingDataError, digest
 from benchmarks.noise_set import Item
 from benchmarks.noise_systems import System
+from nearvoice import files
 from nearvoice.audio import PCM, resample, to_float32, to_int16
 
 RNG = np.random.default_rng(5)
@@ -506,3 +507,30 @@ def test_a_task_of_noise_that_is_named_and_has_no_set_fails_with_a_line(
     monkeypatch.setattr("logging.disable", lambda level: None)
     with pytest.raises(SystemExit, match=f"{name}: no .*manifest.json"):
         benchmarks.main()
+
+
+# ---- ours -------------------------------------------------------------------------------------
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("name", "milliseconds"), [(noise_systems.NC, 30.0), (noise_systems.BVC, 10.0)]
+)
+def test_ours_come_out_as_late_as_they_say(
+    name: str, milliseconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_delay, "RATES", (24_000,))
+    monkeypatch.setattr(noise_delay, "SECONDS", 3.0)
+    system = noise_systems.SYSTEMS[name]()
+    found = noise_delay.delays(system, files.path("sample.wav"))
+    assert found["24 kHz, declared"] == milliseconds
+    assert found["24 kHz, 10 ms"] == pytest.approx(milliseconds, abs=0.5)
+    assert found["24 kHz, 50 ms"] == pytest.approx(milliseconds, abs=0.5)
+
+
+@pytest.mark.model
+def test_noise_alone_is_lowered_by_ours() -> None:
+    noise_alone = to_int16(0.02 * RNG.standard_normal(48_000).astype(np.float32))
+    for name in (noise_systems.NC, noise_systems.BVC):
+        out = noise_streams.suppress(noise_systems.SYSTEMS[name](), noise_alone)
+        assert noise_scores.attenuation(noise_alone[16_000:], out[16_000:48_000]) > 10
