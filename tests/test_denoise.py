@@ -251,7 +251,7 @@ def test_a_network_hears_no_higher_than_its_band(monkeypatch):
 
 
 @pytest.mark.usefixtures("identity")
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
 @pytest.mark.parametrize("rate", [16_000, 22_050])
 def test_a_sample_that_is_no_number_is_a_hop_of_silence_and_no_more(value, rate):
     denoiser = Denoiser("hush", rate, attenuation_limit=None, **SILENT)

@@ -15,7 +15,7 @@ from . import networks, spectrum
 from .audio import Framer, Samples
 from .networks import KERNELS, MODELS, Kernel, Network
 from .resample import Resampler
-from .suppressor import Options, Suppressor
+from .suppressor import LOUDEST, Options, Suppressor
 
 _RATES = (8_000, 16_000, 24_000, 32_000, 48_000)
 """Rates that both networks' windows fit, in Hz."""
@@ -130,7 +130,8 @@ class Denoiser:
     def process(self, samples: Samples) -> Samples:
         """Take float32[n], full scale at 1.0; return float32[n], :attr:`delay` later.
 
-        A hop that holds NaN or infinity is silence. Not to be mixed with :meth:`push`.
+        A hop that holds NaN or infinity, or is far beyond full scale, is silence. Not to be mixed
+        with :meth:`push`.
 
         Raises:
             ValueError: The samples have another dtype or shape.
@@ -207,8 +208,9 @@ class _Resampled:
         return math.ceil(self._inner.delay(1) * self._scale + resampling) + 2
 
     def push(self, samples: Samples, strength: float) -> Samples:
-        if not math.isfinite(samples @ samples):  # a resampler would remember
-            samples = np.nan_to_num(samples, posinf=0, neginf=0)
+        good = np.abs(samples) < LOUDEST
+        if not good.all():  # a resampler would remember
+            samples = np.where(good, samples, np.float32(0))
         wet = self._back.push(self._inner.push(self._to.push(samples), strength))
         dry, self._dry = np.split(np.concatenate((self._dry, samples)), [len(wet)])
         target = float(strength > 0)

@@ -20,6 +20,8 @@ _FADE = 0.1
 """Seconds in which suppression comes back after sound that was passed on as it is."""
 _LATELY = 2.0
 """Seconds over which what the network leaves is compared with what it heard."""
+LOUDEST = 1e3
+"""What no sound reaches, where full scale is 1.0."""
 _LEAST = 1e-12
 """Power of silence, so that it can be divided by."""
 _HIGHEST = 8_000.0
@@ -74,8 +76,11 @@ class Suppressor:
         """In [0, 1], of the attenuation in dB; may change between hops."""
 
     def step(self, hop: Samples) -> Samples:
-        """Take float32[hop]; return the hop before it, float32[hop], suppressed."""
-        if not math.isfinite(hop @ hop):
+        """Take float32[hop]; return the hop before it, float32[hop], suppressed.
+
+        A hop that holds NaN or infinity, or is far beyond full scale, is silence.
+        """
+        if not np.abs(hop).max() < LOUDEST:  # NaN is not, either
             hop = np.zeros_like(hop)
         size, frame = self.hop, self._frame
         frame[:size] = frame[size:]
