@@ -26,7 +26,7 @@ def test_quiet_speech_is_brought_to_the_level_networks_know_within_a_second(powe
 def test_one_voice_in_a_quiet_room_is_made_louder_within_its_first_syllable():
     level = Level(HOP)
     heard(level, -75.0, probability=0.1, seconds=0.5)
-    assert heard(level, -45.0, seconds=0.06) > 1
+    assert heard(level, -45.0, seconds=0.11) > 1
 
 
 def test_voices_that_may_be_in_the_background_teach_nothing_at_first():

@@ -18,7 +18,7 @@ _MOST = 40.0
 """Bound of the gain, in dB."""
 _CLEAR = 16.0
 """Decibels above the quietest of the last hops from which speech is one voice in a quiet room."""
-_SYLLABLE, _DOUBT = 0.05, 0.7
+_SYLLABLE, _DOUBT = 0.1, 0.7
 """Seconds of speech that are heard before the first gain: of one voice in a quiet room, and of what
 may be voices in the background, as before the caller speaks."""
 _RECOVERY = 10.0
