@@ -235,7 +235,7 @@ def test_download_files_goes_on_with_numpy_when_kernels_do_not_compile(world, mo
     Compiler(monkeypatch, "LLVM ERROR: no memory\n", 1)
     [line] = prepared(world)
     why = "kernels for x86-64-v3 were not compiled: LLVM ERROR: no memory"
-    assert line == f"kernels           {why}; numpy does their work"
+    assert line == f"kernels           {why}; numpy and onnxruntime do their work"
     assert (world.cache / "a.bin").exists()
 
 

@@ -19,7 +19,7 @@ _SERVED = {FILE, *(name for model in networks.MODELS.values() for name in model.
 def prepare(names: Iterable[str] | None = None, *, to: Path | None = None, report: Lines) -> None:
     """Fetch the model files that are missing; without names or a folder also compile the kernels.
 
-    Kernels that do not compile are said, and no error: the numpy kernels do without.
+    Kernels that do not compile are said, and no error: numpy and onnxruntime do without.
 
     Raises:
         UnknownFileError: No model file has one of these names.
@@ -39,7 +39,7 @@ def _compile(report: Lines) -> None:
             path = build.build(level)
             names = ", ".join(image.load(path).functions)
         except (build.BuildError, image.ImageError) as error:
-            report.say(f"kernels           {error}; numpy does their work", "red")
+            report.say(f"kernels           {error}; numpy and onnxruntime do their work", "red")
             return
         state = "compiled" if level in absent else "present"
         report.say(f"{'kernels':16}  {decimal(path.stat().st_size):>9}  {state} for {level}  ok")
