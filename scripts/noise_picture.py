@@ -26,8 +26,11 @@ from scripts import demo_audio
 LICENCE = "CC BY 4.0"
 NOISES = {"dishes": "dishes being washed", "bike": "an exercise bike"}
 """Noises of that licence, of Google's Speech Commands, and what they are."""
-GREYS = 40
-"""Colours of the saved picture that are for its letters; with 256 it has a third of the bytes."""
+COLOURS, GREYS = 48, 16
+"""Of the saved picture: for the sound, and for the letters. Few, and small, as a repository keeps
+every version of a picture for good."""
+SIZE = (1000, 562)
+"""In pixels."""
 
 
 class NotShownError(ValueError):
@@ -100,14 +103,15 @@ def draw(sound: Path, title: str, model: str, out: Path) -> None:
         assert done.after is not None
         spectrogram.draw(done.before, done.after, temporary, title)
         with Image.open(temporary) as image:
-            image.convert("RGB").quantize(palette=palette(), dither=Image.Dither.NONE).save(
+            small = image.convert("RGB").resize(SIZE, Image.Resampling.LANCZOS)
+            small.quantize(palette=palette(), dither=Image.Dither.NONE).save(
                 temporary, "PNG", optimize=True
             )
 
 
 def palette() -> Image.Image:
     """Return an image whose palette has the colours of spectrograms, and greys."""
-    colours = colormaps[spectrogram.COLOURS](np.linspace(0, 1, 256 - GREYS))[:, :3]
+    colours = colormaps[spectrogram.COLOURS](np.linspace(0, 1, COLOURS))[:, :3]
     greys = np.linspace(0, 1, GREYS)[:, None].repeat(3, axis=1)
     image = Image.new("P", (1, 1))
     image.putpalette(np.rint(255 * np.concatenate((colours, greys))).astype(np.uint8).tobytes())
