@@ -67,7 +67,7 @@ def run(data, item):
 def test_the_picture_is_drawn_and_the_line_for_its_licences_is_said(data, capsys):
     assert run(data, "good") == 0
     with Image.open(data / "new" / "picture.png") as picture:
-        assert picture.size == (1600, 900)
+        assert picture.size == noise_picture.SIZE
     said = capsys.readouterr().out
     assert "speech: LibriSpeech 1-2-3 (CC BY 4.0); noise: doing_the_dishes.wav, Google" in said
 
