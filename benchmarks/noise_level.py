@@ -90,7 +90,7 @@ def level(folder: Path) -> dict[str, Any]:
     for name, system in loaded.items():
         rows[name] = {
             "version": system.version,
-            **{f"{db} dB": _at_level(system, calls, db) for db in LEVELS},
+            **_by_level(system, calls),
             "noise alone": _alone(system, alone),
         }
         print(f"noise-level: {name} done", file=sys.stderr)
@@ -105,14 +105,33 @@ def level(folder: Path) -> dict[str, Any]:
     }
 
 
-def _at_level(system: System, calls: Sequence[Call], db: int) -> dict[str, Any]:
-    """Return the means over the calls of each figure of each part."""
+def _by_level(system: System, calls: Sequence[Call]) -> dict[str, Any]:
+    """Return, for each level, the means over the calls of each figure of each part.
+
+    ``lowered`` is what the system makes of the calls at 0 dB, lowered and rounded to 16 bits: what
+    one that does not mind the level would give, and the most that can be asked for.
+    """
+    usual = [_heard(system, call, 0) for call in calls]
+    found: dict[str, Any] = {}
+    for db in LEVELS:
+        outs = [_heard(system, call, db) for call in calls] if db else usual
+        found[f"{db} dB"] = _scored(calls, outs)
+        if db:
+            lowered = [to_int16(sounds.amplify(to_float32(out), db)) for out in usual]
+            found[f"{db} dB"]["lowered"] = _scored(calls, lowered)
+    return found
+
+
+def _heard(system: System, call: Call, db: int) -> PCM:
+    out = noise_streams.suppress(system, call.heard(db))
+    late = noise_streams.delay(call.clean, out)
+    return noise_streams.aligned(out, late, len(call.clean))
+
+
+def _scored(calls: Sequence[Call], outs: Sequence[PCM]) -> dict[str, Any]:
     scored: dict[str, list[dict[str, float | None]]] = {}
-    for call in calls:
-        heard = call.heard(db)
-        out = noise_streams.suppress(system, heard)
-        late = noise_streams.delay(call.clean, out)
-        for part, figures in parts(call.clean, noise_streams.aligned(out, late, len(call.clean))):
+    for call, out in zip(calls, outs, strict=True):
+        for part, figures in parts(call.clean, out):
             scored.setdefault(part, []).append(figures)
     return {part: _means(figures) for part, figures in scored.items()}
 
@@ -138,7 +157,7 @@ def _alone(system: System, items: Sequence[Item]) -> dict[str, int]:
 
 # ---- report -----------------------------------------------------------------------------------
 
-_PARTS = {"from 1 s": "", "last two thirds": " (2/3)"}
+_PARTS = {"from 1 s": "", "from 5 s": " (5 s)"}
 COLUMNS: Columns = {
     **{
         f"{figure} {db}{suffix}": (f"{db} dB", part, figure.lower())
@@ -146,6 +165,7 @@ COLUMNS: Columns = {
         for figure in ("PESQ", "STOI", "miss")
         for db in LEVELS
     },
+    **{f"PESQ {db} lowered": (f"{db} dB", "lowered", "from 5 s", "pesq") for db in LEVELS if db},
     **{f"starts {db}": ("noise alone", f"starts at {db} dB") for db in (-50, -35)},
 }
 

@@ -389,7 +389,27 @@ def test_the_table_of_levels_reads_what_the_task_writes() -> None:
     alone = {"noise alone": {"starts at -50 dB": 0, "starts at -35 dB": 2}}
     _, line = noise_level.report({"systems": {"ours": row | alone}}).splitlines()
     figures = 3 * ["2.5"] + 3 * ["0.9"] + 3 * ["0.03"]
-    assert line.split() == ["ours", *figures, *figures, "0", "2"]
+    assert line.split() == ["ours", *figures, *figures, "-", "-", "0", "2"]
+
+
+def test_the_most_that_can_be_asked_for_is_what_is_heard_at_the_usual_level_lowered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def loudest(clean: PCM, heard: PCM) -> float:
+        return round(float(20 * np.log10(np.abs(heard).max() / np.abs(clean).max())), 1)
+
+    monkeypatch.setattr(noise_scores, "pesq", loudest)
+    monkeypatch.setattr(noise_scores, "stoi", loudest)
+    monkeypatch.setattr(noise, "probabilities", lambda pcm: np.zeros(len(pcm) // 512))
+    monkeypatch.setattr(noise_level.Call, "__init__", lambda self: None)
+    call = noise_level.Call()  # type: ignore[call-arg]
+    call.clean = voice(6.0)
+    call._noisy = to_float32(call.clean)
+    found = noise_level._by_level(System("1", 16_000, lambda: lambda frame: frame), [call])
+    for db in noise_level.LEVELS:
+        assert found[f"{db} dB"]["from 1 s"]["pesq"] == pytest.approx(db, abs=0.5)
+        if db:
+            assert found[f"{db} dB"]["lowered"]["from 1 s"] == found[f"{db} dB"]["from 1 s"]
 
 
 def test_word_errors_are_insertions_deletions_and_changes() -> None:
