@@ -34,8 +34,6 @@ class Model(NamedTuple):
     attenuation_limit: float | None
     """By default, in dB."""
     initial_memory: Callable[[], Memory]
-    rescale: Callable[[Memory, float], None] | None
-    """Makes a memory what it were if all sound so far had been louder by a factor."""
     load: Callable[[str], Run]
     """Kernel, not "auto" -> what runs the network."""
 
@@ -67,7 +65,6 @@ MODELS = {
         _GTCRN,
         24.0,
         gtcrn.initial_memory,
-        None,
         _load_gtcrn,
     ),
     "hush": Model(
@@ -75,7 +72,6 @@ MODELS = {
         _HUSH,
         None,
         hush.initial_memory,
-        hush.rescale,
         _load_hush,
     ),
 }

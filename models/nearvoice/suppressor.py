@@ -101,8 +101,8 @@ class Suppressor:
         power = decibels(hop)
         gain = self._level.step(power, probability)
         if self._options.level and gain != self._gain:
-            if self._network.model.rescale is not None:
-                self._network.model.rescale(self._memory, gain / self._gain)
+            # what it remembers of another level it would not get rid of for a minute
+            self._memory = self._network.model.initial_memory()
             self._gain = gain
         if not self._options.bypass:
             return False
