@@ -197,6 +197,34 @@ def test_strength_changes_without_a_click_and_without_a_change_of_delay(monkeypa
     assert np.abs(np.diff(heard)).max() < 1.5 * steepest
 
 
+@pytest.mark.model
+@pytest.mark.parametrize("model", MODELS)
+def test_nothing_of_old_speech_comes_back_with_the_strength(model):
+    denoiser = Denoiser(model, chunk=160)
+    denoiser.process(speech(16_000)[: 16_000 * 4 + 4_800])
+    denoiser.strength = 0
+    quiet = noise(48_000, scale=0.001)
+    denoiser.process(quiet[:32_000])
+    denoiser.strength = 1
+    assert np.abs(denoiser.process(quiet[32_000:])).max() < 1.5 * np.abs(quiet).max()
+
+
+@pytest.mark.usefixtures("identity")
+@pytest.mark.parametrize("to", [0.0, 1.0])
+def test_a_change_of_strength_is_over_soon_in_however_long_a_chunk(to):
+    rate = 22_050
+    changed = Denoiser("hush", rate, attenuation_limit=None, **SILENT)
+    constant = Denoiser("hush", rate, strength=to, attenuation_limit=None, **SILENT)
+    changed.strength = 1 - to
+    sound = band_limited(rate, 3.0)
+    changed.process(sound[:rate])
+    constant.process(sound[:rate])
+    changed.strength = to
+    after, expected = changed.process(sound[rate:]), constant.process(sound[rate:])
+    soon = changed.delay_samples + rate // 20
+    np.testing.assert_allclose(after[soon:], expected[soon:], atol=1e-5)
+
+
 @pytest.mark.parametrize("limit", [6.0, 12.0, 24.0])
 def test_nothing_is_taken_beyond_the_attenuation_limit(monkeypatch, limit):
     replace(monkeypatch, lambda spectrum, _: np.zeros_like(spectrum))
@@ -319,11 +347,20 @@ def test_an_hour_of_silence_makes_nothing_slower_or_different(model):
         ({"band": 10}, "band must be from 1000"),
         ({"chunk": 0}, "chunk must be from 1"),
         ({"chunk": 1.5}, "chunk must be a whole number"),
+        ({"sample_rate": 16_000.5}, "sample_rate must be a whole number"),
+        ({"strength": "1"}, "strength must be from 0 to 1"),
+        ({"model": []}, "model must be one of"),
     ],
 )
 def test_an_argument_out_of_its_range_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Denoiser(**arguments)
+
+
+@pytest.mark.usefixtures("identity")
+def test_numbers_of_numpy_are_numbers():
+    rate, chunk = np.int64(16_000), np.int32(160)
+    assert Denoiser("hush", rate, chunk=chunk, strength=np.float32(0.5), **SILENT).delay == 0.01
 
 
 @pytest.mark.usefixtures("identity")

@@ -54,6 +54,12 @@ def test_noise_that_begins_wakes_it_within_a_third_of_a_second():
     assert not run(sleep, [(-45.0, 0.1, 0.33)])
 
 
+def test_after_a_long_noise_clean_speech_is_left_alone_again_soon():
+    sleep = Sleep(HOP)
+    assert not run(sleep, [(-35.0, 0.1, 60.0)])
+    assert run(sleep, CLEAN * 2)
+
+
 def test_clicks_that_are_no_speech_wake_it():
     sleep = Sleep(HOP)
     assert run(sleep, CLEAN)

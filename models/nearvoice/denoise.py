@@ -7,6 +7,7 @@ The networks hear spectra at the bins they were trained on, whatever the sample 
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ _RATES = (8_000, 16_000, 24_000, 32_000, 48_000)
 _LOWEST_RATE, _HIGHEST_RATE = 8_000, 192_000
 _LOWEST_BAND = 1_000
 _DEEPEST = 120
+_CHANGE = 0.02
+"""Seconds in which resampled sound takes the place of what is not, and the other way round."""
 _NOTHING: Samples = np.empty(0, np.float32)
 
 
@@ -71,28 +74,24 @@ class Denoiser:
         band: float | None = None,
         chunk: int = 1,
     ) -> None:
-        if model not in MODELS:
+        if not isinstance(model, str) or model not in MODELS:
             raise ValueError(f"model must be one of {', '.join(MODELS)}, got {model!r}")
         if kernel not in KERNELS:
             raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, got {kernel!r}")
-        _check_number("sample_rate", sample_rate, _LOWEST_RATE, _HIGHEST_RATE)
-        self.strength = strength
-        _check_number("chunk", chunk, 1, _HIGHEST_RATE)
-        if chunk != int(chunk):
-            raise ValueError(f"chunk must be a whole number of samples, got {chunk!r}")
         if attenuation_limit == "auto":
             attenuation_limit = MODELS[model].attenuation_limit
         if attenuation_limit is not None:
-            _check_number("attenuation_limit", attenuation_limit, 0, _DEEPEST)
+            attenuation_limit = _number("attenuation_limit", attenuation_limit, 0, _DEEPEST)
         if band is not None:
-            _check_number("band", band, _LOWEST_BAND, _HIGHEST_RATE)
+            band = _number("band", band, _LOWEST_BAND, _HIGHEST_RATE)
         self.model = model
         """"hush" or "gtcrn"."""
-        self.sample_rate = sample_rate
+        self.sample_rate = _whole("sample_rate", sample_rate, _LOWEST_RATE, _HIGHEST_RATE)
         """In Hz."""
+        self.strength = strength
+        self._chunk = _whole("chunk", chunk, 1, _HIGHEST_RATE)
         self._options = Options(attenuation_limit, level=level, bypass=bypass, band=band)
         self._network = networks.load(model, kernel)
-        self._chunk = chunk
         self.reset()
 
     @property
@@ -107,8 +106,7 @@ class Denoiser:
 
     @strength.setter
     def strength(self, strength: float) -> None:
-        _check_number("strength", strength, 0, 1)
-        self._strength = strength
+        self._strength = _number("strength", strength, 0, 1)
 
     @property
     def delay(self) -> float:
@@ -130,8 +128,8 @@ class Denoiser:
     def process(self, samples: Samples) -> Samples:
         """Take float32[n], full scale at 1.0; return float32[n], :attr:`delay` later.
 
-        A hop that holds NaN or infinity, or is far beyond full scale, is silence. Not to be mixed
-        with :meth:`push`.
+        A hop that holds NaN or infinity, or is far beyond full scale, is silence; of a stream that
+        is resampled, the sample is. Not to be mixed with :meth:`push`.
 
         Raises:
             ValueError: The samples have another dtype or shape.
@@ -213,17 +211,28 @@ class _Resampled:
             samples = np.where(good, samples, np.float32(0))
         wet = self._back.push(self._inner.push(self._to.push(samples), strength))
         dry, self._dry = np.split(np.concatenate((self._dry, samples)), [len(wet)])
-        target = float(strength > 0)
         if not len(wet):
             return wet
-        if self._wet is None or self._wet == target:
+        target = float(strength > 0)
+        if self._wet is None:
             self._wet = target
+        if self._wet == target:
             return wet if target else dry
-        ramp = np.linspace(self._wet, target, len(wet), dtype=np.float32)
-        self._wet = target
-        return ramp * wet + (1 - ramp) * dry
+        steps = np.arange(1, len(wet) + 1) * (1 / (_CHANGE * self._rate))
+        share = np.clip(self._wet + (steps if target else -steps), 0, 1)
+        self._wet = float(share[-1])
+        mixed: Samples = (share * wet + (1 - share) * dry).astype(np.float32)
+        return mixed
 
 
-def _check_number(name: str, value: float, lowest: float, highest: float) -> None:
-    if not isinstance(value, int | float) or not lowest <= value <= highest:
+def _number(name: str, value: float, lowest: float, highest: float) -> float:
+    if not isinstance(value, Real) or not lowest <= value <= highest:
         raise ValueError(f"{name} must be from {lowest} to {highest}, got {value!r}")
+    return float(value)
+
+
+def _whole(name: str, value: int, lowest: int, highest: int) -> int:
+    number = _number(name, value, lowest, highest)
+    if number != int(number):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(number)

@@ -71,7 +71,7 @@ class Sleep:
             return True
         self._since_pause += self._hop
         if probability < _SPEECH:
-            self._stray += self._hop
+            self._stray = min(self._stray + self._hop, 2 * _STRAY)
         if probability >= _SPEECH and power >= speech - _LOUD:
             self._soft = 0.0
         else:

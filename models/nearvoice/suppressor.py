@@ -35,7 +35,7 @@ class Options:
     attenuation_limit: float | None = None
     """Most that is taken from a bin, in dB; None for no limit."""
     level: bool = True
-    """Whether quiet and loud callers are brought to the level that the network knows, and back."""
+    """Whether quiet callers are brought to the level that the network knows, and back."""
     bypass: bool = True
     """Whether the network sleeps on digital silence and on long clean stretches."""
     band: float | None = None
@@ -85,7 +85,10 @@ class Suppressor:
         size, frame = self.hop, self._frame
         frame[:size] = frame[size:]
         frame[size:] = hop
-        dry = self._listen(hop) or self.strength == 0
+        asleep = self._listen(hop)
+        if self.strength == 0 or (asleep and not self._sleep.silent):
+            self._fade = 1.0  # when it comes back, its memory is of another time
+        dry = asleep or self.strength == 0
         piece = frame * self._transform.power if dry else self._suppress(frame)
         # two frames that were left alone add to what went in, but for rounding
         output = frame[:size].copy() if dry and self._was_dry else self._tail + piece[:size]
@@ -107,9 +110,7 @@ class Suppressor:
         if not self._options.bypass:
             return False
         kept = 10 * math.log10((self._power_out + _LEAST) / (self._power_in + _LEAST))
-        asleep = self._sleep.step(power, probability, self._level.speech, kept)
-        self._fade = 1.0 if asleep and not self._sleep.silent else self._fade
-        return asleep
+        return self._sleep.step(power, probability, self._level.speech, kept)
 
     def _suppress(self, frame: Samples) -> Samples:
         spectrum, shown = self._transform.forward(frame), self._shown
