@@ -379,3 +379,10 @@ def speech(rate):
     samples = to_float32(pcm)
     resampled = soxr.resample(samples, 16_000, rate) if rate != 16_000 else samples
     return np.ascontiguousarray(resampled, np.float32)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("model", MODELS)
+def test_a_network_is_loaded_once_whether_its_kernel_was_chosen_or_named(model):
+    chosen = networks.load(model, "auto")
+    assert networks.load(model, chosen.kernel) is chosen

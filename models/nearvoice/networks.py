@@ -112,7 +112,8 @@ def load(name: str, kernel: Kernel) -> Network:
         nearvoice.arrays.WeightsError: They are damaged.
         nearvoice.kernels.image.ImageError: ``kernel="numba"`` cannot run on this machine.
     """
-    return _shared(name, kernel, files.settings(), _image_path())
+    wanted = choose_kernel()[0] if kernel == "auto" else kernel
+    return _shared(name, wanted, files.settings(), _image_path())
 
 
 @functools.lru_cache(maxsize=8)
@@ -139,8 +140,7 @@ def choose_kernel() -> tuple[str, str]:
 
 
 def _now(kernel: str) -> str:
-    if kernel == "auto":
-        return choose_kernel()[0]
+    """Return what can run now where ``kernel``, not "auto", is wanted."""
     if kernel != "numba":
         return kernel
     if (reason := image.unsupported()) is not None:
