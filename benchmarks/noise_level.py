@@ -27,8 +27,8 @@ LEVELS = (0, -15, -30)
 USUAL = -26.0
 """Active speech, in dB of full scale."""
 SNR = 10.0
-FROM = {"from 1 s": 1.0, "from 5 s": 5.0, "last two thirds": None}
-"""What of a call is scored: from so many seconds on; None: from a third of it."""
+FROM = {"from 1 s": 1.0, "from 2 s": 2.0, "from 5 s": 5.0, "last two thirds": None}
+"""What of a call is scored: from so many seconds on (speech begins at 1 s); None: from a third."""
 WINDOW = 512
 """Samples of a window of Silero."""
 NAMES = (NOTHING, NC, BVC, f"{NC} level=False", f"{BVC} level=False", DTLN, HUSH, "DeepFilterNet3")
@@ -157,7 +157,7 @@ def _alone(system: System, items: Sequence[Item]) -> dict[str, int]:
 
 # ---- report -----------------------------------------------------------------------------------
 
-_PARTS = {"from 1 s": "", "from 5 s": " (5 s)"}
+_PARTS = {"from 1 s": "", "from 2 s": " (2 s)"}
 COLUMNS: Columns = {
     **{
         f"{figure} {db}{suffix}": (f"{db} dB", part, figure.lower())
@@ -165,7 +165,7 @@ COLUMNS: Columns = {
         for figure in ("PESQ", "STOI", "miss")
         for db in LEVELS
     },
-    **{f"PESQ {db} lowered": (f"{db} dB", "lowered", "from 5 s", "pesq") for db in LEVELS if db},
+    **{f"PESQ {db} lowered": (f"{db} dB", "lowered", "from 2 s", "pesq") for db in LEVELS if db},
     **{f"starts {db}": ("noise alone", f"starts at {db} dB") for db in (-50, -35)},
 }
 

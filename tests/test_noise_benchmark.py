@@ -377,6 +377,7 @@ def test_a_call_is_scored_from_one_second_from_five_and_from_a_third_on(
     parts = dict(noise_level.parts(voice(30.0), voice(30.0)))
     assert {name: figures["pesq"] for name, figures in parts.items()} == {
         "from 1 s": 29.0,
+        "from 2 s": 28.0,
         "from 5 s": 25.0,
         "last two thirds": 20.0,
     }
