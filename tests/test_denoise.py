@@ -275,6 +275,31 @@ def test_a_network_hears_no_higher_than_its_band(monkeypatch):
     assert np.all(np.array(heard)[:, 1:81].mean(0) > 0)
 
 
+@pytest.mark.model
+def test_above_the_band_of_a_telephone_nothing_is_invented():
+    narrow = speech(8_000)
+    wide = np.ascontiguousarray(soxr.resample(narrow, 8_000, 24_000), np.float32)
+    denoiser = Denoiser("hush", 24_000, band=4_000)
+    out = denoiser.process(wide)
+
+    def above(sound):
+        spectra = np.abs(np.fft.rfft(sound[:140_000].reshape(-1, 1_000) * np.hanning(1_000)))
+        return np.square(spectra[:, 175:]).sum()  # from 4.2 kHz on
+
+    assert above(out) <= above(wide) + 1e-6
+
+
+@pytest.mark.model
+def test_a_telephone_call_sounds_the_same_at_its_own_rate_and_at_a_room_s():
+    narrow = speech(8_000)
+    own = Denoiser("hush", 8_000, level=False, bypass=False).push(narrow)
+    wide = np.ascontiguousarray(soxr.resample(narrow, 8_000, 24_000), np.float32)
+    room = Denoiser("hush", 24_000, band=4_000, level=False, bypass=False).push(wide)
+    back = soxr.resample(room, 24_000, 8_000)[: len(own)]
+    own = own[: len(back)]
+    assert np.square(own - back).sum() < 0.02 * np.square(own).sum()
+
+
 # ---- silence, damage --------------------------------------------------------------------------
 
 
