@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import logging
 import re
+import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +31,8 @@ from tests.offline.room import BeforeConnection, Caller, Microphone, audio_input
 BOTH = (NC, BVC)
 ALL = (*BOTH, BVCTelephony)
 RATES = (8_000, 16_000, 24_000, 48_000)
+WRONG = (2.0, -0.1, float("nan"), "1", None, 1j, [0.5])
+"""What is no strength."""
 
 
 def noise(count: int, seed: int = 0, channels: int = 1) -> PCM:
@@ -102,10 +106,35 @@ def test_a_bad_option_raises_at_construction(make: type[NC], options: dict[str, 
 @pytest.mark.model
 @pytest.mark.parametrize("make", BOTH)
 def test_a_bad_strength_later_raises_and_changes_nothing(make: type[NC]) -> None:
-    processor = make(strength=0.5)
-    with pytest.raises(ValueError, match="strength"):
-        processor.strength = 2.0
+    for before in ((), frames(noise(2_400), 24_000, 1_200)):
+        processor = make(strength=0.5)
+        for part in before:
+            processor._process(part)
+        for wrong in WRONG:
+            with pytest.raises(ValueError, match="strength must be from 0 to 1"):
+                processor.strength = wrong
+            assert processor.strength == 0.5
+        processor._process(frame(noise(1_200), 24_000))
+        assert processor.degraded == 0
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_strength_that_is_no_number_from_0_to_1_raises_at_construction(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="strength must be from 0 to 1"):
+        BVC(strength=wrong)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("given", [np.float32(0.5), np.float64(0.5), np.array([0.5])[0]])
+def test_a_strength_may_be_a_number_of_numpy_and_is_kept_as_a_float(given: Any) -> None:
+    processor = BVC(strength=given)
+    through(processor, noise(2_400), 24_000)
+    for value in (np.float32(0.25), np.int64(1), given):
+        processor.strength = value
+        assert type(processor.strength) is float
+        through(processor, noise(2_400), 24_000)
     assert processor.strength == 0.5
+    assert processor.degraded == 0
 
 
 @pytest.mark.model
@@ -398,6 +427,58 @@ def test_a_stream_that_begins_while_it_is_off_begins_off() -> None:
     processor.enabled = False
     late = round(processor.delay(48_000) * 48_000)
     np.testing.assert_array_equal(through(processor, pcm, 48_000), delayed(pcm, late))
+
+
+class Passing:
+    """A denoiser that changes nothing, at once."""
+
+    def __init__(self, *_: Any, strength: float, **__: Any) -> None:
+        self.strength = strength
+        self.delay_samples, self.delay = 0, 0.0
+
+    def process(self, heard: Any) -> Any:
+        return heard
+
+
+def test_another_thread_may_turn_it_up_and_down_and_off_and_on_while_frames_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(noise_cancellation, "Denoiser", Passing)
+    processor = BVC()
+    parts = [frame(noise(10), rate) for rate in (8_000, 16_000, 24_000, 32_000, 44_100, 48_000)]
+    raised: list[Exception] = []
+    done = threading.Event()
+
+    def turn() -> None:
+        try:
+            for i in range(20_000):
+                processor.strength = i % 3 / 2
+                processor.enabled = bool(i % 2)
+                processor.delay(48_000)
+        except Exception as error:  # noqa: BLE001 - a test says which
+            raised.append(error)
+        done.set()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=turn)
+        thread.start()
+        while not done.is_set():
+            for part in parts:
+                processor._process(part)
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not raised
+    assert processor.degraded == 0
+    for part in parts[-3:]:
+        processor._process(part)
+        assert processor._streams[_key(part)].denoisers[0].strength == processor.strength
+
+
+def _key(part: rtc.AudioFrame) -> tuple[int, int]:
+    return part.sample_rate, part.num_channels
 
 
 # ---- failure ----------------------------------------------------------------------------------

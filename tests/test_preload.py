@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from livekit.agents import Plugin
 from livekit.plugins import nearvoice  # noqa: F401 - registers the plugin
 
-from nearvoice import networks
+from nearvoice import files, networks
 
 PRELOAD = "livekit.plugins.nearvoice.preload"
 
@@ -50,6 +51,24 @@ print(*sys.modules)
 
 def test_it_is_silent_where_the_model_files_are_missing(tmp_path) -> None:
     run(f"import {PRELOAD}", NEARVOICE_CACHE=str(tmp_path), HOME=str(tmp_path))
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("missing", ["gtcrn", "hush"])
+def test_a_model_that_is_missing_does_not_keep_the_other_from_being_loaded(
+    missing: str, tmp_path: Path
+) -> None:
+    if networks.choose_kernel()[0] == "onnxruntime":
+        pytest.skip("kernels are not compiled here: nothing is preloaded but modules")
+    for path in files.cache_dir().iterdir():
+        if not path.name.startswith((missing, ".")):
+            (tmp_path / path.name).symlink_to(path)
+    code = f"""
+import {PRELOAD}
+from nearvoice import files, networks
+print(networks._shared.cache_info().currsize)
+"""
+    assert run(code, NEARVOICE_CACHE=str(tmp_path)) == ["1"]
 
 
 @pytest.mark.model

@@ -2,7 +2,7 @@
 
 It hears the sound as it came, each window brought to the same level, so that a quiet caller is
 heard as surely as a loud one. Its weights and kernel are those of the process; a stream of its own
-costs 4 microseconds for 10 ms.
+costs some ten microseconds for 10 ms.
 """
 
 from __future__ import annotations

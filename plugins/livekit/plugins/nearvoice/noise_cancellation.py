@@ -7,6 +7,7 @@ cloud alone: the same three names. What each removes, and what not, is in docs/n
 from __future__ import annotations
 
 import logging
+import numbers
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import ClassVar, Literal
 
@@ -42,7 +43,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
             be changed at any time, see :attr:`strength`.
         attenuation_limit: Decibels by which any frequency is lowered at most; None for no limit.
             By default 24 for :class:`NC`, and none for the others.
-        level: Whether quiet and loud callers are brought to the level the network knows, and back.
+        level: Whether quiet callers are brought to the level the network knows, and back.
         bypass: Whether the network sleeps on digital silence and on long clean stretches.
         kernel: What runs the network: "numba", "numpy", "onnxruntime", or "auto" to choose, see
             :class:`nearvoice.Denoiser`.
@@ -50,6 +51,8 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
     Raises:
         ValueError: An option is out of its range.
         nearvoice.files.MissingFileError: The model has not been downloaded; a FileNotFoundError.
+        nearvoice.arrays.WeightsError: Its arrays are damaged; ``nearvoice download-files`` makes
+            them again.
         nearvoice.kernels.image.ImageError: ``kernel="numba"`` cannot run on this machine.
     """
 
@@ -89,8 +92,9 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
     def strength(self) -> float:
         """How much of what the network would remove is removed, from 0 to 1.
 
-        Set it to turn noise suppression down, off (0) and on during a call: the delay stays, so
-        there is no click. While :attr:`enabled` is False LiveKit passes frames by, with no delay.
+        Set it to turn noise suppression down, off (0) and on during a call, from any thread: the
+        delay stays, so there is no click. While :attr:`enabled` is False LiveKit passes frames by,
+        with no delay.
 
         Raises:
             ValueError: Set to something out of this range; nothing is changed then.
@@ -100,7 +104,6 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
     @strength.setter
     def strength(self, value: float) -> None:
         self._strength = _checked(value)
-        self._set_strengths()
 
     @property
     def enabled(self) -> bool:
@@ -114,10 +117,11 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
         self._enabled = value
         if value:
             # Streams that LiveKit passed by would begin with what they heard before.
-            self._streams = {k: s for k, s in self._streams.items() if s.heard}
-        for stream in self._streams.values():
+            for key, stream in self._streams.copy().items():
+                if not stream.heard:
+                    self._streams.pop(key, None)
+        for stream in list(self._streams.values()):
             stream.heard = False
-        self._set_strengths()
 
     def delay(self, sample_rate: int = _ROOM_RATE) -> float:
         """Return the seconds by which sound of ``sample_rate`` Hz comes out later.
@@ -127,7 +131,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
         Raises:
             ValueError: Sound of this rate cannot be processed.
         """
-        for (rate, _), stream in self._streams.items():
+        for (rate, _), stream in self._streams.copy().items():
             if rate == sample_rate:
                 return stream.delay / rate
         return self._denoiser(sample_rate, _chunk(sample_rate)).delay
@@ -165,7 +169,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
         # a frame's data may be longer than it says
         pcm = np.frombuffer(frame.data, np.int16, count).reshape(-1, frame.num_channels)
         stream = self._stream(frame)
-        out = _frame(stream.process(pcm), frame)
+        out = _frame(stream.process(pcm, self._strength_now), frame)
         if stream.failure is not None:
             self._degrade(frame, stream.failure)
         return out
@@ -176,7 +180,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
         if stream is None:
             stream = self._open(frame)
             if len(self._streams) == _STREAMS:
-                del self._streams[next(iter(self._streams))]
+                self._streams.pop(next(iter(self._streams)))
         self._streams[key] = stream
         return stream
 
@@ -196,7 +200,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
             self._model,
             rate,
             kernel=self._kernel,
-            strength=self._strength if self._enabled else 0.0,
+            strength=self._strength_now,
             attenuation_limit=self._attenuation_limit,
             level=self._level,
             bypass=self._bypass,
@@ -204,18 +208,17 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
             chunk=chunk,
         )
 
-    def _set_strengths(self) -> None:
-        strength = self._strength if self._enabled else 0.0
-        for stream in self._streams.values():
-            for denoiser in stream.denoisers:
-                denoiser.strength = strength
+    @property
+    def _strength_now(self) -> float:
+        """Given to a stream with each frame, as another thread may set it at any time."""
+        return self._strength if self._enabled else 0.0
 
     def _tail(self, last: rtc.AudioFrame) -> rtc.AudioFrame | None:
         """Return what frames like ``last`` hold back, None when that is nothing, and forget it."""
         stream = self._streams.pop((last.sample_rate, last.num_channels), None)
         if stream is None or not stream.delay:
             return None
-        pcm = stream.flush()
+        pcm = stream.flush(self._strength_now)
         return rtc.AudioFrame(
             bytearray(pcm.tobytes()), last.sample_rate, last.num_channels, len(pcm)
         )
@@ -312,31 +315,32 @@ class _Stream:
         """Samples by which the output is late."""
         return max((denoiser.delay_samples for denoiser in self.denoisers), default=0)
 
-    def process(self, pcm: PCM) -> PCM:
+    def process(self, pcm: PCM, strength: float) -> PCM:
         """Take int16[n, channels]; return as much, denoised, or when that failed only delayed."""
         self.heard = True
         heard = np.concatenate((self._past, pcm))
         self._past = heard[len(pcm) :]
         if self.failure is None:
             try:
-                return self._denoised(pcm)
+                return self._denoised(pcm, strength)
             except Exception as error:  # noqa: BLE001 - the network's, whatever it is
                 self.failure = error
         end = len(heard) - self.delay
         return heard[end - len(pcm) : end]
 
-    def flush(self) -> PCM:
+    def flush(self, strength: float) -> PCM:
         """Return what is held back, int16[delay, channels]; ends the stream."""
         held = self._past[:0]
         while len(held) < self.delay:  # again, where this makes it grow
             missing = -(-(self.delay - len(held)) // self._chunk) * self._chunk
             silence = np.zeros((missing, self._past.shape[1]), np.int16)
-            held = np.concatenate((held, self.process(silence)))
+            held = np.concatenate((held, self.process(silence, strength)))
         return held[: self.delay]
 
-    def _denoised(self, pcm: PCM) -> PCM:
+    def _denoised(self, pcm: PCM, strength: float) -> PCM:
         out = np.empty_like(pcm)
         for channel, denoiser in enumerate(self.denoisers):
+            denoiser.strength = strength
             out[:, channel] = to_int16(denoiser.process(to_float32(pcm[:, channel])))
         return out
 
@@ -366,6 +370,6 @@ def _chunk(rate: int, size: int = 0) -> int:
 
 
 def _checked(strength: float) -> float:
-    if not 0.0 <= strength <= 1.0:
+    if not isinstance(strength, numbers.Real) or not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength must be from 0 to 1, got {strength!r}")
-    return strength
+    return float(strength)

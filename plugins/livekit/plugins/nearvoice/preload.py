@@ -5,6 +5,8 @@ own for them. No thread is started and no session made here: neither survives a 
 """
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 
 from nearvoice import networks
 from nearvoice.polyphase import polyphase
@@ -20,14 +22,18 @@ def _filters() -> None:
         polyphase(source, target)
 
 
-def _noise_cancellation() -> None:
-    if networks.choose_kernel()[0] == "onnxruntime":
-        return  # has sessions
-    noise_cancellation.NC()
-    noise_cancellation.BVC()
+def _noise_cancellation(make: Callable[[], object]) -> None:
+    if networks.choose_kernel()[0] != "onnxruntime":  # has sessions
+        make()
 
 
-for _load in (_filters, silero.VAD.load, _noise_cancellation):
+_LOADS: list[Callable[[], object]] = [
+    _filters,
+    silero.VAD.load,
+    partial(_noise_cancellation, noise_cancellation.NC),
+    partial(_noise_cancellation, noise_cancellation.BVC),
+]
+for _load in _LOADS:
     # Whatever goes wrong is left to the job that loads it, whose errors have someone to read them:
     # an exception here would end the forkserver, and no job could start.
     with contextlib.suppress(Exception):
