@@ -147,6 +147,23 @@ def test_a_file_that_cannot_be_written_is_told_by_its_name(source, tmp_path):
         denoise_file(source, target, softer(1))
 
 
+def test_a_name_that_is_too_long_with_what_is_added_to_it_is_told(source, tmp_path):
+    write(source, 16_000, call(16_000, 1))
+    target = tmp_path / ("o" * 250 + ".wav")
+    with pytest.raises(OSError, match=r"o\.wav was not written: .*File name too long"):
+        denoise_file(source, target, softer(1))
+
+
+def test_a_link_is_replaced_and_what_it_led_to_stays(source, target, tmp_path):
+    write(source, 16_000, call(16_000, 1))
+    other = tmp_path / "other.wav"
+    other.write_bytes(b"what was there before")
+    target.symlink_to(other)
+    denoise_file(source, target, softer(1))
+    assert not target.is_symlink()
+    assert other.read_bytes() == b"what was there before"
+
+
 # Where it may be written
 
 

@@ -25,7 +25,7 @@ def riff(*chunks, size=None):
 
 def header(kind=PLAIN, channels=1, rate=16_000, bits=16, inner=PLAIN):
     block = channels * bits // 8
-    plain = struct.pack("<HHIIHH", kind, channels, rate, rate * block, block, bits)
+    plain = struct.pack("<HHIIHH", kind, channels, rate, rate * block & 0xFFFFFFFF, block, bits)
     if kind == EXTENSIBLE:
         guid = struct.pack("<H", inner) + bytes.fromhex("000000001000800000aa00389b71")
         plain += struct.pack("<HHI", 22, bits, 0) + guid
@@ -148,6 +148,28 @@ def test_a_damaged_file_is_told(path, content, why):
     with pytest.raises(WavError) as told:
         Reader(path)
     assert str(told.value).startswith(f"{path} {why}")
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"channels": 65}, "has 65 channels, more than 64: split it"),
+        ({"channels": 32_767, "rate": 48_000}, "has 32767 channels, more than 64: split it"),
+        ({"rate": 0xFFFFFFFF}, "has 1 x 4294967295 samples a second: no WAV file can"),
+        ({"channels": 64, "rate": 1 << 25}, "has 64 x 33554432 samples a second: no WAV file can"),
+    ],
+)
+def test_more_channels_or_a_higher_rate_than_can_be_written_again_is_refused(path, told, why):
+    path.write_bytes(riff(header(**told), sound(samples(9, 1))))
+    with pytest.raises(WavError) as refused:
+        Reader(path)
+    assert str(refused.value) == f"{path} {why}"
+
+
+def test_64_channels_are_read(path):
+    pcm = samples(10, 64)
+    path.write_bytes(riff(header(channels=64), sound(pcm)))
+    assert np.array_equal(read(path)[1], pcm)
 
 
 def test_sound_that_no_wav_file_can_hold_is_refused(path):

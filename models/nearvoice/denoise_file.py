@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -127,7 +127,8 @@ def partial(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise OSError(f"{target} was not written: {error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide why nothing was written
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -22,10 +22,14 @@ _PCM, _EXTENSIBLE = 1, 0xFFFE
 _KINDS = {_PCM: "PCM", 3: "floating point", 6: "A-law", 7: "mu-law", 0x55: "MP3"}
 _LONGEST = 0xFFFFFFFF - 36
 """Bytes of sound that the 32-bit sizes of a WAV file can tell."""
+_FASTEST = 0xFFFFFFFF
+"""Bytes a second that its header can tell."""
+_CHANNELS = 64
+"""Most that are read: a header that says more is more likely damaged than true."""
 
 
 class WavError(ValueError):
-    """The file is not a WAV file of 16-bit PCM; the message says what it is, and the remedy."""
+    """The file is not a WAV file that is read here; the message says what it is, and the remedy."""
 
 
 class Format(NamedTuple):
@@ -47,7 +51,8 @@ class Reader:
 
     Raises:
         OSError: It cannot be opened.
-        WavError: It is no WAV file, not of 16-bit PCM, damaged, or holds no sound.
+        WavError: It is no WAV file, not of 16-bit PCM, damaged, holds no sound, or has more
+            channels or more bytes a second than can be read and written again.
     """
 
     def __init__(self, path: Path) -> None:
@@ -108,6 +113,12 @@ class Reader:
             raise WavError(f"{self._path} holds {size}{name}, not 16-bit PCM: {self._remedy()}")
         if not channels or not rate or block != 2 * channels:
             raise WavError(f"{self._path} is damaged: its header contradicts itself")
+        if channels > _CHANNELS:
+            raise WavError(f"{self._path} has {channels} channels, more than {_CHANNELS}: split it")
+        if rate * block > _FASTEST:
+            raise WavError(
+                f"{self._path} has {channels} x {rate} samples a second: no WAV file can"
+            )
         return Format(rate, channels)
 
     def _sound(self, found: Format, size: int) -> int:
