@@ -195,58 +195,6 @@ def test_the_spectrum_is_not_changed_and_the_result_is_a_new_array(network):
     assert (enhanced.shape, enhanced.dtype) == ((BINS,), np.complex64)
 
 
-@pytest.mark.parametrize("gain", [0.1, 1.0, 8.0])
-def test_rescaling_is_as_if_all_input_had_been_louder(gain):
-    gain = np.float32(gain)
-    spectra, memory = noise(60) * 10, hush.initial_memory()
-    split(memory).erb_mean[:] = -40.0  # well above the floor of the logarithm
-    louder = memory.copy()
-    hush.rescale(louder, gain)
-    for spectrum in spectra[:30]:
-        heard(spectrum, memory)
-        heard(spectrum * gain, louder)
-    hush.rescale(memory, gain)
-    np.testing.assert_allclose(memory, louder, rtol=1e-4, atol=1e-4)
-    for spectrum in spectra[30:] * gain:
-        for got, expected in zip(heard(spectrum, memory), heard(spectrum, louder), strict=True):
-            np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
-
-
-def heard(spectrum: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Features of a hop, and what filters of five equal taps make of it."""
-    parts = split(memory)
-    found = hush_features.features(spectrum, parts)
-    gains, filters = np.ones(BANDS, np.float32), np.ones((LOW, 10), np.float32)
-    return *found, hush_features.enhance(spectrum, gains, filters, parts)
-
-
-def test_what_the_recurrent_layers_remember_is_not_rescaled(network):
-    memory = hush.initial_memory()
-    run(network, noise(3), memory)
-    before = split(memory.copy()).hidden
-    hush.rescale(memory, 4.0)
-    assert before.any()
-    assert np.array_equal(split(memory).hidden, before)
-
-
-def test_rescaling_leaves_silence_silent():
-    memory = hush.initial_memory()
-    for _ in range(3_000):
-        hush_features.features(np.zeros(BINS, np.complex64), split(memory))
-    hush.rescale(memory, 10.0)
-    np.testing.assert_allclose(split(memory).erb_mean, -100, atol=0.05)
-    hush.rescale(memory, 1e-3)
-    np.testing.assert_allclose(split(memory).erb_mean, -100, atol=1e-6)
-    assert np.isfinite(memory).all()
-    assert split(memory).magnitude.min() >= np.float32(hush_features.MEAN_FLOOR)
-
-
-@pytest.mark.parametrize("gain", [0.0, -1.0, np.inf, np.nan])
-def test_a_gain_that_is_no_positive_number_is_refused(gain):
-    with pytest.raises(ValueError, match="a gain is a positive number"):
-        hush.rescale(hush.initial_memory(), gain)
-
-
 def test_minutes_of_silence_leave_no_denormal_numbers_and_speech_goes_on(network):
     memory, zeros = hush.initial_memory(), np.zeros(BINS, np.complex64)
     run(network, noise(5), memory)

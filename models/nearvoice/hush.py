@@ -26,7 +26,6 @@ from .hush_features import (
     enhance,
     features,
     initial_memory,
-    rescale,
     split,
 )
 from .hush_weights import CHANNELS, FILES, Layer, Weights, arrange
@@ -41,7 +40,6 @@ __all__ = [
     "initial_memory",
     "numpy_network",
     "onnx_network",
-    "rescale",
 ]
 
 Network = Callable[[C64, F32], C64]

@@ -116,27 +116,6 @@ def initial_memory() -> F32:
     return memory
 
 
-def rescale(memory: F32, gain: float) -> None:
-    """Make a memory, in place, as if all input so far had been ``gain`` times as loud.
-
-    Bands are relative to their running means, so their features stay; those of low bins are
-    relative to the root of theirs, so they grow with the root of the gain. What the GRUs remember
-    stays, as nobody knows what it would have been. The rest is exact as long as the bands are well
-    above ``POWER_FLOOR``; silence stays silence.
-
-    Raises:
-        ValueError: The gain is not a positive number, or the memory is none of Hush.
-    """
-    if not 0 < gain < np.inf:
-        raise ValueError(f"a gain is a positive number, got {gain}")
-    parts = split(memory)
-    power = np.maximum(10 ** (parts.erb_mean.astype(np.float64) / 10) - POWER_FLOOR, 0)
-    parts.erb_mean[:] = 10 * np.log10(power * gain**2 + POWER_FLOOR)
-    parts.magnitude[:] = np.maximum(parts.magnitude * np.float64(gain), MEAN_FLOOR)
-    parts.low[:] *= np.float32(np.sqrt(gain))
-    parts.spectra[:] *= np.float32(gain)
-
-
 _STARTS = np.cumsum(WIDTHS) - WIDTHS
 _KEPT, _NEW = np.float32(KEPT), np.float32(1) - np.float32(KEPT)
 _FLOAT_WIDTHS = WIDTHS.astype(np.float32)
