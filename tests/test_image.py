@@ -3,6 +3,8 @@ import json
 import mmap
 import os
 import platform
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -257,6 +259,43 @@ def test_an_image_of_other_sources_is_not_used(cache, monkeypatch):
     assert not image.exists()
     with pytest.raises(image.ImageError, match="no compiled kernels"):
         image.find()
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch) -> Path:
+    """The folder of a copy of nearvoice, whose sources are the ones that are hashed."""
+    package = tmp_path / "nearvoice"
+    shutil.copytree(Path(image.__file__).parents[1], package)
+    monkeypatch.setattr(image, "__file__", str(package / "kernels" / "image.py"))
+    return package
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gtcrn.py",
+        "gtcrn_weights.py",
+        "hush_features.py",
+        "hush_weights.py",
+        "kernels/gtcrn.py",
+        "kernels/tile.py",
+        "polyphase.py",
+        "silero_network.py",
+    ],
+)
+def test_what_kernels_are_made_from_changes_the_name_of_their_image(copied, name):
+    before = image.sources.__wrapped__()
+    assert before == image.sources()
+    (copied / name).write_text("changed")
+    assert image.sources.__wrapped__() != before
+
+
+def test_every_module_that_a_kernel_or_its_layout_imports_is_hashed():
+    others = ("build", "check", "fused", "image")  # make, prove, call and map kernels
+    paths = [p for p in Path(image.__file__).parent.glob("*.py") if p.stem not in others]
+    found = {name for p in paths for name in re.findall(r"^from \.\.(\w+) ", p.read_text(), re.M)}
+    assert found <= {*image._AROUND}
+    assert {"gtcrn", "gtcrn_weights", "hush_features", "silero_network"} <= found
 
 
 def test_images_are_in_the_cache_beside_the_model_files(monkeypatch, tmp_path):

@@ -36,6 +36,17 @@ _HALVED = {("AuthenticAMD", "25")}
 measured slower than more registers of 256 bits."""
 
 
+_AROUND = (
+    "gtcrn",
+    "gtcrn_weights",
+    "hush_features",
+    "hush_weights",
+    "polyphase",
+    "silero_network",
+)
+"""Modules that kernels and their layouts are made from, beside the folder of this one."""
+
+
 class ImageError(OSError):
     """No kernels can be mapped; the message says why, and what to do if something can be done."""
 
@@ -78,8 +89,7 @@ def sources() -> str:
     """
     digest = hashlib.sha256(__version__.encode())
     folder = Path(__file__).parent
-    names = ("hush_features.py", "hush_weights.py", "polyphase.py", "silero_network.py")
-    around = [folder.with_name(name) for name in names]
+    around = [folder.with_name(f"{name}.py") for name in _AROUND]
     for path in [*sorted(folder.glob("*.py")), *around]:
         if path.exists():  # not where Python's files are kept otherwise; the version must do there
             digest.update(path.read_bytes())
