@@ -12,7 +12,7 @@ _TARGET = -22.0
 """Level of speech, in dB of full scale (mean square), that the networks know best."""
 _FREE = 8.0
 """Decibels below the target down to which speech is left as it is; louder speech always is."""
-_FAR = 15.0
+_FAR = 14.0
 """Decibels below the target from which speech is quiet even for a first syllable."""
 _SETTLED = 6.0
 """Decibels off the target at which a gain that is not 1 is left as it is."""
@@ -20,7 +20,7 @@ _MOST = 40.0
 """Bound of the gain, in dB."""
 _STANDS_OUT = 6.0
 """Decibels above the room from which speech is the caller's."""
-_KNOWN = 0.5
+_KNOWN = 0.4
 """Seconds without speech after which the room is known."""
 _SYLLABLE, _DOUBT = 0.1, 1.0
 """Seconds of speech that are heard before the first gain: of what stands out from a known room, and
