@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import data, speed, startup, systems, vad, window
+from benchmarks import data, noise_set, noise_systems, speed, startup, systems, vad, window
 from benchmarks.show import show
 from nearvoice import files
 
@@ -118,12 +118,25 @@ COLUMNS = {
     "AUC": ("vad", "{}", "ten", "auc"),
 }
 """Heading of a column -> the result, its row for a system, and where in that the figure is."""
+SUPPRESSORS = {
+    "PESQ": ("noise", "{}", "mix", "pesq", "mean"),
+    "STOI": ("noise", "{}", "mix", "stoi", "mean"),
+    "clean PESQ": ("noise", "{}", "clean", "pesq", "mean"),
+    "false alarms": ("noise", "{}", "mix", "false_alarm", "mean"),
+    "talker": ("noise", "{}", noise_set.TALKER, "false_alarm", "mean"),
+    "ms late": ("noise", "{}", "mix", "delay_ms", "median"),
+    "µs for 10 ms": ("noise-cpu", "{}", "frames of 50 ms", "process_us_per_10ms", "median"),
+    "MiB a job": ("noise-memory", "{}, after a call", "above_no_suppression_mib", "median"),
+}
+"""The same for the table of noise suppressors."""
+COMPILED = {name: f"{name} numba" for name in (noise_systems.NC, noise_systems.BVC)}
+"""What ours are called where kernels are compared."""
 
 
-def table(page: str) -> dict[str, dict[str, str]]:
-    """Return system -> heading -> cell of the one table whose first heading is "system"."""
+def table(page: str, first: str = "system") -> dict[str, dict[str, str]]:
+    """Return system -> heading -> cell of the one table with this first heading."""
     lines = page.splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.startswith("| system |")]
+    (start,) = [i for i, line in enumerate(lines) if line.startswith(f"| {first} |")]
     _, *headings = _cells(lines[start])
     rows = {}
     for line in lines[start + 2 :]:
@@ -138,12 +151,19 @@ def _cells(line: str) -> list[str]:
     return [cell.strip().strip("*") for cell in line.strip().strip("|").split("|")]
 
 
-def expected(results: dict[str, Any], heading: str, system: str, cell: str) -> str:
+def expected(
+    results: dict[str, Any],
+    heading: str,
+    system: str,
+    cell: str,
+    columns: dict[str, tuple[str, ...]] = COLUMNS,
+) -> str:
     """Return what a cell must say: the figure with as many decimals; nothing if there is none."""
-    task, row, *path = COLUMNS[heading]
-    figure = results[task]["systems"].get(row.format(system), {})
+    task, row, *path = columns[heading]
+    rows = results[task]["systems"]
+    figure = rows.get(row.format(system)) or rows.get(row.format(COMPILED.get(system)), {})
     for key in path:
-        figure = figure.get(key, {})
+        figure = figure.get(key, {}) if isinstance(figure, dict) else {}
     return f"{figure:.{len(cell.partition('.')[2])}f}" if figure != {} else ""
 
 
@@ -165,3 +185,15 @@ def test_every_figure_of_the_readme_is_in_a_result() -> None:
         assert cells.keys() == COLUMNS.keys()
         for heading, cell in cells.items():
             assert cell == expected(results, heading, system, cell), (system, heading)
+
+
+def test_every_figure_of_the_noise_suppressors_is_in_a_result() -> None:
+    cited = (ROOT / "benchmarks/results").glob("noise*.json")
+    results = {path.stem: json.loads(path.read_text()) for path in cited}
+    rows = table((ROOT / "README.md").read_text("utf-8"), "noise suppression")
+    assert rows.keys() == noise_systems.SYSTEMS.keys()
+    for system, cells in rows.items():
+        assert cells.keys() == SUPPRESSORS.keys()
+        for heading, cell in cells.items():
+            figure = expected(results, heading, system, cell, SUPPRESSORS)
+            assert cell == figure, (system, heading)
