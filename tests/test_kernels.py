@@ -367,6 +367,15 @@ def test_a_kernel_that_differs_by_more_than_its_tolerance_does_not_pass(
         check.check(kernels)
 
 
+@pytest.mark.parametrize("bits", [0x7F800000, 0x7F800001, 0x7FC00000, 0x7F7FFFFF])
+def test_bits_of_any_kind_are_compared_and_differ(bits):
+    # infinity, both kinds of NaN, the largest number: memory that no kernel wrote to has them all
+    got = np.full(2, bits, np.uint32).view(np.complex64)
+    for expected in (np.zeros(1, np.complex64), -got):
+        with pytest.raises(check.WrongKernelError, match="gtcrn differs from its numpy twin by"):
+            check._compare("gtcrn", got, expected)
+
+
 @pytest.mark.model
 @supported
 def test_a_filter_that_differs_from_its_twin_does_not_pass(kernels, monkeypatch):

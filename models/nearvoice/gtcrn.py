@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from . import arrays
+from . import arrays, onnx_session
 from .gtcrn_weights import (
     CHANNELS,
     F32,
@@ -246,10 +246,7 @@ def onnx_network(path: Path) -> Network:
     """
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = options.intra_op_num_threads = 1
-    for pool in ("intra", "inter"):
-        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+    options = onnx_session.options()
     names = ("conv_cache", "tra_cache", "inter_cache")
     ends = np.cumsum(_SIZES)[:-1]
 

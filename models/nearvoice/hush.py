@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import arrays
+from . import arrays, onnx_session
 from .hush_features import (
     BINS,
     C64,
@@ -188,11 +188,8 @@ _PADDED = {
 def _sessions(paths: Sequence[Path]) -> list[Callable[..., Any]]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = options.intra_op_num_threads = 1
+    options = onnx_session.options()
     options.log_severity_level = 3
-    for pool in ("intra", "inter"):
-        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
     sessions = []
     for path in paths:
         model = arrays.rewired(path, _PADDED)

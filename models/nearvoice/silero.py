@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from . import arrays, files
+from . import arrays, files, onnx_session
 from .kernels import build, fused, image
 from .silero_network import (
     F32,
@@ -230,10 +230,7 @@ def _arranged(name: str, weights: Weights) -> Network:
 def _onnx_network(path: Path, sample_rate: int, force_cpu: bool) -> Network:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.inter_op_num_threads = options.intra_op_num_threads = 1
-    for pool in ("intra", "inter"):
-        options.add_session_config_entry(f"session.{pool}_op.allow_spinning", "0")
+    options = onnx_session.options()
     providers = ["CPUExecutionProvider"] if force_cpu else onnxruntime.get_available_providers()
     rate = np.array(sample_rate, np.int64)
     context = RATES[sample_rate].context
