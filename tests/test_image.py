@@ -273,6 +273,7 @@ def copied(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize(
     "name",
     [
+        "filterbank.py",
         "gtcrn.py",
         "gtcrn_weights.py",
         "hush_features.py",
@@ -281,6 +282,7 @@ def copied(tmp_path, monkeypatch) -> Path:
         "kernels/tile.py",
         "polyphase.py",
         "silero_network.py",
+        "spectrum.py",
     ],
 )
 def test_what_kernels_are_made_from_changes_the_name_of_their_image(copied, name):

@@ -17,7 +17,15 @@ from tests.stores import open_world, table
 
 supported = pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
 LEVEL = "x86-64-v3"
-KERNELS = {"silero_16000", "silero_8000", "polyphase", "gtcrn", "hush"}
+KERNELS = {
+    "silero_16000",
+    "silero_8000",
+    "polyphase",
+    "analysis",
+    "synthesis",
+    "gtcrn",
+    "hush",
+}
 
 
 @pytest.fixture

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import arrays, files, gtcrn, hush
-from .kernels import build, fused, image
-from .spectrum import Shape, Spectrum
+from .filterbank import Filterbank, NumpyFilterbank
+from .kernels import build, filterbank_layout, fused, image
+from .spectrum import Shape, Spectrum, Transform
 
 KERNELS = ("auto", "numba", "numpy", "onnxruntime")
 Kernel = Literal["auto", "numba", "numpy", "onnxruntime"]
@@ -128,6 +129,20 @@ def _image_path() -> Path | None:
         return image.find().path
     except image.ImageError:
         return None
+
+
+def filterbank(kernel: str, bins: int, transform: Transform, shown: int) -> Filterbank:
+    """Return a new stream's filterbank: compiled where the network is, and the size can be.
+
+    Args:
+        kernel: What runs the network.
+        bins: Of the network.
+        transform: At the rate of the sound.
+        shown: How many bins of the transform the network hears.
+    """
+    if kernel == "numba" and filterbank_layout.radices(transform.hop):
+        return fused.Filterbank(transform, bins, shown, image.find())
+    return NumpyFilterbank(transform, bins, shown)
 
 
 def choose_kernel() -> tuple[str, str]:

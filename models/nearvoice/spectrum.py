@@ -44,21 +44,23 @@ class Transform:
         self.size = samples(shape, rate)
         """Samples of a window."""
         self.hop = self.size // 2
-        self._window = _WINDOWS[shape.window](self.size)
-        self._to_network = self._window * np.float32(shape.size / self.size * shape.unit)
-        self._from_network = self._window * np.float32(self.size / shape.size / shape.unit)
-        self.power: Samples = self._window * self._window
+        window = _WINDOWS[shape.window](self.size)
+        self.to_network: Samples = window * np.float32(shape.size / self.size * shape.unit)
+        """What a frame is multiplied with before the transform, float32[size]."""
+        self.from_network: Samples = window * np.float32(self.size / shape.size / shape.unit)
+        """What it is multiplied with after the one back."""
+        self.power: Samples = window * window
         """What a frame is multiplied with when nothing happens to its spectrum, float32[size]; two
         frames that overlap by half add to one."""
 
     def forward(self, frame: Samples) -> Spectrum:
         """Take float32[size]; return complex64[hop + 1], as loud as the network expects."""
-        return np.fft.rfft(frame * self._to_network).astype(np.complex64, copy=False)
+        return np.fft.rfft(frame * self.to_network).astype(np.complex64, copy=False)
 
     def backward(self, spectrum: Spectrum) -> Samples:
         """Take what :meth:`forward` returned, changed; return float32[size] to overlap and add."""
         frame: Samples = np.fft.irfft(spectrum, self.size).astype(np.float32, copy=False)
-        frame *= self._from_network
+        frame *= self.from_network
         return frame
 
 

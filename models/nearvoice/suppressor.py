@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import networks
 from .audio import Samples
 from .level import Level
 from .listen import Listener, decibels
 from .networks import Network
 from .sleep import Sleep
-from .spectrum import Spectrum, Transform
+from .spectrum import Transform
 
 _DEEPEST = 60.0
 """Decibels that strength is a part of, where there is no attenuation limit."""
@@ -58,9 +59,8 @@ class Suppressor:
         self._transform = Transform(shape, rate)
         self.hop = self._transform.hop
         """Samples of a hop."""
-        self._shown = _shown(self._transform, rate, min(options.band or _HIGHEST, _HIGHEST))
-        self._top = slice(self._shown * 3 // 4, self._shown)
-        self._heard: Spectrum = np.zeros(shape.bins, np.complex64)
+        shown = _shown(self._transform, rate, min(options.band or _HIGHEST, _HIGHEST))
+        self._bank = networks.filterbank(network.kernel, shape.bins, self._transform, shown)
         self._memory = network.model.initial_memory()
         self._frame = np.zeros(2 * self.hop, np.float32)
         self._tail = np.zeros(self.hop, np.float32)
@@ -113,25 +113,12 @@ class Suppressor:
         return self._sleep.step(power, probability, self._level.speech, kept)
 
     def _suppress(self, frame: Samples) -> Samples:
-        spectrum, shown = self._transform.forward(frame), self._shown
-        heard, gain = self._heard, np.float32(self._gain)
-        np.multiply(spectrum[:shown], gain, out=heard[:shown])
-        left = self._network.run(heard, self._memory)[:shown]
-        self._compare(heard[:shown], left)
-        left /= gain
-        dry = self._dryness()
-        if shown < len(spectrum):
-            above = _amplitude(left[self._top]) / (_amplitude(spectrum[self._top]) + 1e-12)
-            spectrum[shown:] *= np.float32(dry + (1 - dry) * min(1.0, above))
-        if dry:
-            left *= np.float32(1 - dry)
-            left += np.float32(dry) * spectrum[:shown]
-        spectrum[:shown] = left
-        return self._transform.backward(spectrum)
-
-    def _compare(self, heard: Spectrum, left: Spectrum) -> None:
-        self._power_in = self._forgotten * self._power_in + _power(heard)
-        self._power_out = self._forgotten * self._power_out + _power(left)
+        heard = self._bank.analyse(frame, self._gain)
+        enhanced = self._network.run(heard, self._memory)
+        piece, powers = self._bank.synthesise(enhanced, self._gain, self._dryness())
+        self._power_in = self._forgotten * self._power_in + powers.heard
+        self._power_out = self._forgotten * self._power_out + powers.left
+        return piece
 
     def _dryness(self) -> float:
         """Return how much of the sound as it came is in the output, in [0, 1]."""
@@ -142,14 +129,6 @@ class Suppressor:
         dry += (1 - dry) * self._fade
         self._fade = max(0.0, self._fade - self._fade_step)
         return dry
-
-
-def _power(spectrum: Spectrum) -> float:
-    return float(np.vdot(spectrum, spectrum).real)
-
-
-def _amplitude(spectrum: Spectrum) -> float:
-    return math.sqrt(_power(spectrum))
 
 
 def _shown(transform: Transform, rate: int, band: float) -> int:

@@ -7,8 +7,10 @@ import ctypes
 import numpy as np
 
 from .. import gtcrn, hush
+from ..filterbank import NumpyFilterbank
 from ..polyphase import filtered, polyphase
 from ..silero_network import F32, HIDDEN, Weights, numpy_network
+from ..spectrum import Shape, Transform
 from . import fused
 from .gtcrn_check import random_constants
 from .hush_check import in_features, random_hush
@@ -31,6 +33,7 @@ def check(kernels: Image) -> None:
     for n in (256, 128):
         _check_network(kernels, n)
     _check_polyphase(kernels)
+    _check_filterbank(kernels)
     _check_gtcrn(kernels)
     _check_hush(kernels)
 
@@ -96,6 +99,26 @@ def _check_polyphase(kernels: Image) -> None:
             raise WrongKernelError(f"no filter for {rates}")
         got, expected = (run(x, design, design.middle, 500) for run in (compiled, filtered))
         _compare("polyphase", got, expected)
+
+
+def _check_filterbank(kernels: Image) -> None:
+    rng = np.random.default_rng(0)
+    shape = Shape(0.020, hush.BINS, "vorbis", 320, 1.0)
+    for rate, shown in ((8_000, 81), (24_000, 161), (48_000, 81)):  # passes of every radix
+        transform = Transform(shape, rate)
+        twin = NumpyFilterbank(transform, hush.BINS, shown)
+        compiled = fused.Filterbank(transform, hush.BINS, shown, kernels)
+        for dry in (0.0, 0.25):
+            frame = (rng.standard_normal(transform.size) * 0.1).astype(np.float32)
+            heard, got = (bank.analyse(frame, 2.0) for bank in (twin, compiled))
+            _compare("analysis", got, heard)
+            left = heard * rng.random(hush.BINS).astype(np.float32)
+            (expected, powers), (samples, others) = (
+                bank.synthesise(left.copy(), 2.0, dry) for bank in (twin, compiled)
+            )
+            _compare("synthesis", samples, expected)
+            ratios = [one / other for one, other in zip(others, powers, strict=True)]
+            _compare("synthesis", np.array(ratios, np.float32), np.ones(2, np.float32))
 
 
 def _check_gtcrn(kernels: Image) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from . import check, fir, gtcrn, hush, image, silero
+from . import check, filterbank, fir, gtcrn, hush, image, silero
 from .build import processor_name
 from .layout import TILES
 from .link import link
@@ -44,6 +44,8 @@ def _kernels(level: str) -> Iterator[tuple[str, bytes, int]]:
     yield kernel("silero_16000", silero.network(256, tiles), level)
     yield kernel("silero_8000", silero.network(128, tiles), level)
     yield kernel("polyphase", fir.polyphase(), level)
+    yield kernel("analysis", filterbank.analysis(), level)
+    yield kernel("synthesis", filterbank.synthesis(), level)
     yield kernel("gtcrn", gtcrn.network(level), level)
     yield kernel("hush", hush.network(tiles), level)
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..audio import Samples
+from ..filterbank import Powers
 from ..gtcrn import Network as GtcrnNetwork
 from ..gtcrn import Weights as GtcrnWeights
 from ..gtcrn import check as check_gtcrn
@@ -17,13 +19,17 @@ from ..hush import Weights as HushWeights
 from ..hush_features import BINS, C64, check_memory, check_spectrum
 from ..polyphase import Filter, Polyphase
 from ..silero_network import F32, HIDDEN, Memory, Network, UnknownNetworkError, Weights
-from . import gtcrn_layout, hush_layout, image
+from ..spectrum import Spectrum, Transform
+from . import filterbank_layout, gtcrn_layout, hush_layout, image
 from .layout import TILES, Halves, Layout, blocks, folded_fourier, hann
 
 _POINTER = ctypes.c_void_p
 _SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _HUSH = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _GTCRN = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 4)
+_FILTERBANK = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
+_FIRST: Any = ctypes.c_char.from_buffer
+"""A fifth of the time of an array's ``ctypes.data``."""
 _POLYPHASE = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 3, *[ctypes.c_int64] * 5)
 
 
@@ -115,6 +121,49 @@ def gtcrn(weights: GtcrnWeights, kernels: image.Image) -> GtcrnNetwork:
 
     run.__dict__["weights"] = floats, kernels  # what the addresses point into
     return run
+
+
+class Filterbank:
+    """The compiled twin of :class:`nearvoice.filterbank.NumpyFilterbank`, for one stream.
+
+    Args:
+        transform: At the rate of the sound.
+        bins: Of the network.
+        shown: How many bins of the transform the network hears.
+        kernels: The image.
+
+    Raises:
+        ValueError: There is no compiled transform of this size.
+    """
+
+    def __init__(self, transform: Transform, bins: int, shown: int, kernels: image.Image) -> None:
+        plan = filterbank_layout.plan(transform, bins, shown)
+        self._analysis, self._synthesis = (
+            _FILTERBANK(kernels.functions[name]) for name in ("analysis", "synthesis")
+        )
+        self._size = transform.size
+        self._heard: Spectrum = np.zeros(bins, np.complex64)
+        self._numbers = (ctypes.c_float * 4)()
+        self._spectrum: Spectrum = np.zeros(transform.hop + 1, np.complex64)
+        self._kept = plan, kernels  # what the addresses point into, besides the buffers above
+        self._plan_at = plan.ctypes.data
+        self._spectrum_at, self._heard_at = self._spectrum.ctypes.data, self._heard.ctypes.data
+
+    def analyse(self, frame: Samples, gain: float) -> Spectrum:
+        """Return what the network hears, see :class:`nearvoice.filterbank.Filterbank`."""
+        self._numbers[0] = gain
+        frame_at = ctypes.addressof(_FIRST(frame))
+        self._analysis(frame_at, self._spectrum_at, self._heard_at, self._numbers, self._plan_at)
+        return self._heard
+
+    def synthesise(self, enhanced: Spectrum, gain: float, dry: float) -> tuple[Samples, Powers]:
+        """Return the frame that comes out, see :class:`nearvoice.filterbank.Filterbank`."""
+        numbers = self._numbers
+        numbers[0], numbers[1] = gain, dry
+        frame = np.empty(self._size, np.float32)
+        enhanced_at, frame_at = ctypes.addressof(_FIRST(enhanced)), ctypes.addressof(_FIRST(frame))
+        self._synthesis(self._spectrum_at, enhanced_at, frame_at, numbers, self._plan_at)
+        return frame, Powers(numbers[2], numbers[3])
 
 
 def pack(weights: Weights, layout: Layout) -> tuple[F32, Halves]:

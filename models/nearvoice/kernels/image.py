@@ -37,12 +37,14 @@ measured slower than more registers of 256 bits."""
 
 
 _AROUND = (
+    "filterbank",
     "gtcrn",
     "gtcrn_weights",
     "hush_features",
     "hush_weights",
     "polyphase",
     "silero_network",
+    "spectrum",
 )
 """Modules that kernels and their layouts are made from, beside the folder of this one."""
 
