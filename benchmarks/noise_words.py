@@ -49,9 +49,13 @@ def whisper() -> Recogniser:
     model = WhisperModel(str(get_model_path()), "cpu", compute_type="int8", cpu_threads=1)
 
     def recognise(pcm: PCM) -> str:
-        # a temperature above 0, which it falls back to by default, draws words by lot
-        options = {"language": "en", "temperature": 0.0, "condition_on_previous_text": False}
-        segments, _ = model.transcribe(to_float32(pcm), **options)
+        segments, _ = model.transcribe(
+            to_float32(pcm),
+            language="en",
+            temperature=0.0,  # above 0, which it falls back to by default, it draws words by lot
+            no_repeat_ngram_size=5,  # where it hears nothing, it would say the same for ever
+            without_timestamps=True,
+        )
         return " ".join(segment.text.strip() for segment in segments)
 
     return recognise
@@ -97,22 +101,26 @@ class Heard(NamedTuple):
 
 
 def rates(listed: Iterable[Heard]) -> dict[str, float | int]:
-    """Return word errors per word of reference: of all mixes with noise and of each SNR's.
+    """Return word errors per word of reference: of all mixes with noise and of those of each SNR.
 
-    Mixes with one other talker count for themselves.
+    Mixes with one other talker and clean speech count for themselves.
     """
     counts: dict[str, list[int]] = {}
     for one in listed:
         wrong = errors(one.reference, one.words)
-        own = one.item.noise == TALKER
-        for key in (TALKER,) if own else ("all", f"{one.item.snr} dB"):
+        for key in _groups(one.item):
             found = counts.setdefault(key, [0, 0])
             found[0] += wrong
             found[1] += len(one.reference)
     return {
         **{f"wer {key}": round(wrong / max(1, said), 4) for key, (wrong, said) in counts.items()},
-        **{f"words {key}": counts[key][1] for key in ("all", TALKER) if key in counts},
+        **{f"words {key}": said for key, (_, said) in counts.items()},
     }
+
+
+def _groups(item: Item) -> tuple[str, ...]:
+    own = noise.group(item)
+    return ("all", f"{item.snr} dB") if own == "mix" else (own,)
 
 
 # ---- task -------------------------------------------------------------------------------------
@@ -121,12 +129,12 @@ def rates(listed: Iterable[Heard]) -> dict[str, float | int]:
 def recognised(
     folder: Path, recogniser: str = DEFAULT, quick: bool = False, out: Path = noise.OUT
 ) -> dict[str, Any]:
-    """Return the word error rate in noise, and beside another talker, after each system.
+    """Return the word error rate of noisy and of clean speech after each system.
 
     Args:
         folder: The data folder, with its set "noise".
         recogniser: ``MODULE:FUNCTION``; the function returns a :data:`Recogniser`.
-        quick: Half of the mixes only.
+        quick: Half of the items only.
         out: Where answers are kept, as those of the task "noise".
 
     Raises:
@@ -136,13 +144,13 @@ def recognised(
     """
     listed = noise_set.items(folder)
     listed = noise_set.quick(listed) if quick else listed
-    mixes = [item for item in listed if item.kind == "mix"]
+    spoken = [item for item in listed if item.kind != "noise"]
     dataset = noise_set.describe(folder, listed)
-    transcribed = all(item.words for item in mixes)
+    transcribed = all(item.words for item in spoken)
     recognise = named(recogniser)
     clean = noise.folder_of(f"clean speech {recogniser}", dataset["sha256"], out)
     references: dict[Item, str] = {}
-    for item in mixes:
+    for item in spoken:
         ask = partial(recognise, item.clean)
         references[item] = (
             item.words
@@ -153,7 +161,7 @@ def recognised(
     for name, system in loaded.items():
         answers = noise.kept(name, system, dataset["sha256"], out)
         heard = []
-        for item in mixes:
+        for item in spoken:
             path = answers.folder / f"{item.name} {noise.slug(recogniser)}.txt"
             said = noise.remembered(path, partial(_after, recognise, answers, item))
             heard.append(Heard(item, words(references[item]), words(said)))
@@ -162,8 +170,8 @@ def recognised(
     against = "transcripts" if transcribed else "what it makes of the clean speech, not transcripts"
     return {
         "task": "noise-words",
-        "what": f"word error rate in {len(mixes)} mixes with noise or one other talker, of "
-        f"{recogniser}, against {against}",
+        "what": f"word error rate of {recogniser} in noise, beside one other talker, and of clean "
+        f"speech, {len(spoken)} recordings, against {against}",
         "dataset": dataset,
         "recogniser": recogniser,
         "reference": against,
@@ -172,7 +180,7 @@ def recognised(
 
 
 COLUMNS: Columns = {
-    **{key: (f"wer {key}",) for key in ("all", "0 dB", "5 dB", "10 dB", "15 dB", TALKER)},
+    **{key: (f"wer {key}",) for key in ("all", "0 dB", "5 dB", "10 dB", "15 dB", TALKER, "clean")},
     "words": ("words all",),
 }
 

@@ -430,14 +430,19 @@ def test_word_errors_are_counted_over_all_words_and_by_ratio() -> None:
         noise_words.Heard(item("a", snr=0), ["one", "two"], ["one"]),
         noise_words.Heard(item("b", snr=5), ["one", "two", "three", "four"], ["one"] * 4),
         noise_words.Heard(item("c", snr=5, noise="talker"), ["one"], ["one", "two"]),
+        noise_words.Heard(item("d", "clean", snr=None, noise=None), ["one", "two"], ["one"]),
     ]
     assert noise_words.rates(heard) == {
         "wer all": round(4 / 6, 4),
         "wer 0 dB": 0.5,
         "wer 5 dB": 0.75,
         "wer talker": 1.0,
+        "wer clean": 0.5,
         "words all": 6,
+        "words 0 dB": 2,
+        "words 5 dB": 4,
         "words talker": 1,
+        "words clean": 2,
     }
 
 
