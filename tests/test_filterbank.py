@@ -1,9 +1,11 @@
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nearvoice import networks
+from nearvoice import Denoiser, networks
 from nearvoice.filterbank import NumpyFilterbank
 from nearvoice.kernels import filterbank_layout, fused, image
 from nearvoice.spectrum import Shape, Transform, fits
@@ -141,10 +143,23 @@ def test_sizes_without_a_plan_are_left_to_numpy():
     assert isinstance(bank, fused.Filterbank)
 
 
-def test_every_rate_that_is_not_resampled_has_a_plan_but_44_100():
+def test_the_usual_rates_have_a_plan_but_44_100():
     for shape, rate in FITTING:
         planned = filterbank_layout.radices(Transform(shape, rate).hop) is not None
         assert planned == (rate != 44_100)
+
+
+@supported
+@pytest.mark.model
+def test_a_copy_of_a_stream_is_a_stream_of_its_own():
+    first = Denoiser("hush", 24_000, kernel="numba", level=False, bypass=False)
+    first.process(noise(2_400))
+    second = copy.deepcopy(first)
+    second.process(noise(240, seed=1))
+    alone = Denoiser("hush", 24_000, kernel="numba", level=False, bypass=False)
+    alone.process(noise(2_400))
+    rest = noise(2_400, seed=2)
+    np.testing.assert_array_equal(first.process(rest), alone.process(rest))
 
 
 def test_kernels_that_are_not_compiled_have_the_filterbank_of_numpy():

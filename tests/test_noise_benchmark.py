@@ -456,6 +456,14 @@ def test_a_difference_that_every_recording_has_is_certain_and_one_of_few_is_not(
     assert noise_words.difference(rare, right)["all"]["low"] == 0
 
 
+def test_mixes_of_one_utterance_are_drawn_together() -> None:
+    said = ["one", "two"]
+    right = [noise_words.Heard(item(f"{i}", utterance=str(i % 4)), said, said) for i in range(40)]
+    wrong = [one._replace(words=["one"] if one.item.utterance == "0" else said) for one in right]
+    found = noise_words.difference(wrong, right)["all"]
+    assert found == {"low": 0, "high": 0.375}  # none of four, and three of four
+
+
 def test_a_recogniser_that_is_not_installed_is_named_with_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -550,14 +558,15 @@ def test_an_hour_tells_of_a_stream_that_keeps_a_nan_loses_sound_or_changes() -> 
     def process(samples: Samples) -> Samples:
         nonlocal heard
         heard += 1
-        if heard == 3 * frames + 1:  # the first frame of the fourth minute
-            return samples[1:]
+        if heard == 4 * frames:  # the last of all
+            return samples[:-1]
         return samples * np.float32(0.9 if heard > 3 * frames else 1)
 
     stream = SimpleNamespace(process=process)
     found = noise_hour.figures(sound, noise_hour.run(stream, sound, 4))  # type: ignore[arg-type]
     assert found["nan"] == {"not_finite": 1, "differs_db": -200}
     assert found["short_frames"] == 1
+    assert found["differs_db"] == pytest.approx(-20, abs=0.2)
 
 
 def test_what_differs_is_said_in_decibels_of_the_first() -> None:
@@ -572,6 +581,7 @@ def test_ours_are_the_same_in_the_last_minute_of_a_long_call() -> None:
     result = noise_hour.hour(files.path("sample.wav"), minutes=4)
     for name, row in result["systems"].items():
         assert row["short_frames"] == row["nan"]["not_finite"] == 0
+        assert row["differs_db"] < -10  # these minutes are short, and one before it had a NaN
         assert row["second"]["delay_ms"] == row["last"]["delay_ms"] == (30 if "NC" in name else 10)
     assert len(noise_hour.report(result).splitlines()) == 1 + len(noise_hour.SYSTEMS)
 

@@ -59,8 +59,8 @@ class Suppressor:
         self._transform = Transform(shape, rate)
         self.hop = self._transform.hop
         """Samples of a hop."""
-        shown = _shown(self._transform, rate, min(options.band or _HIGHEST, _HIGHEST))
-        self._bank = networks.filterbank(network.kernel, shape.bins, self._transform, shown)
+        self._shown = _shown(self._transform, rate, min(options.band or _HIGHEST, _HIGHEST))
+        self._open_bank(network.kernel)
         self._memory = network.model.initial_memory()
         self._frame = np.zeros(2 * self.hop, np.float32)
         self._tail = np.zeros(self.hop, np.float32)
@@ -112,7 +112,14 @@ class Suppressor:
         kept = 10 * math.log10((self._power_out + _LEAST) / (self._power_in + _LEAST))
         return self._sleep.step(power, probability, self._level.speech, kept)
 
+    def _open_bank(self, kernel: str) -> None:
+        bins = self._network.model.shape.bins
+        self._bank = networks.filterbank(kernel, bins, self._transform, self._shown)
+        self._bank_kernel = kernel
+
     def _suppress(self, frame: Samples) -> Samples:
+        if self._bank_kernel != self._network.kernel:  # it has been compiled meanwhile
+            self._open_bank(self._network.kernel)
         heard = self._bank.analyse(frame, self._gain)
         enhanced = self._network.run(heard, self._memory)
         piece, powers = self._bank.synthesise(enhanced, self._gain, self._dryness())

@@ -145,9 +145,14 @@ class Filterbank:
         self._heard: Spectrum = np.zeros(bins, np.complex64)
         self._numbers = (ctypes.c_float * 4)()
         self._spectrum: Spectrum = np.zeros(transform.hop + 1, np.complex64)
-        self._kept = plan, kernels  # what the addresses point into, besides the buffers above
+        self._made_of = transform, bins, shown, kernels
+        self._kept = plan  # what an address points into
         self._plan_at = plan.ctypes.data
         self._spectrum_at, self._heard_at = self._spectrum.ctypes.data, self._heard.ctypes.data
+
+    def __deepcopy__(self, _memo: object) -> Filterbank:
+        """Return another: nothing is kept from hop to hop, and addresses cannot be copied."""
+        return Filterbank(*self._made_of)
 
     def analyse(self, frame: Samples, gain: float) -> Spectrum:
         """Return what the network hears, see :class:`nearvoice.filterbank.Filterbank`."""
