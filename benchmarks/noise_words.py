@@ -184,17 +184,9 @@ def recognised(
     listed = noise_set.quick(listed) if quick else listed
     spoken = [item for item in listed if item.kind != "noise"]
     dataset = noise_set.describe(folder, listed)
-    transcribed = all(item.words for item in spoken)
     recognise = named(recogniser)
     clean = noise.folder_of(f"clean speech {recogniser} {ASKED}", dataset["sha256"], out)
-    references: dict[Item, str] = {}
-    for item in spoken:
-        ask = partial(recognise, item.clean)
-        references[item] = (
-            item.words
-            if transcribed and item.words
-            else noise.remembered(clean / f"{item.name}.txt", ask)
-        )
+    references, against = _references(spoken, recognise, clean)
     loaded, rows = noise_systems.load(SYSTEMS)
     usual: list[Heard] = []
     for name, system in loaded.items():
@@ -211,7 +203,6 @@ def recognised(
             "above no processing": difference(heard, usual),
         }
         print(f"noise-words: {name} done", file=sys.stderr)
-    against = "transcripts" if transcribed else "what it makes of the clean speech, not transcripts"
     return {
         "task": "noise-words",
         "what": f"word error rate of {recogniser} in noise, beside one other talker, and of clean "
@@ -222,6 +213,20 @@ def recognised(
         "reference": against,
         "systems": {name: rows[name] for name in SYSTEMS},
     }
+
+
+def _references(
+    items: Sequence[Item], recognise: Recogniser, kept: Path
+) -> tuple[dict[Item, str], str]:
+    """Return what is said in each item, and what that is: transcripts if every item has one."""
+    said = {item: item.words for item in items if item.words}
+    if len(said) == len(items):
+        return said, "transcripts"
+    heard = {
+        item: noise.remembered(kept / f"{item.name}.txt", partial(recognise, item.clean))
+        for item in items
+    }
+    return heard, "what it makes of the clean speech, not transcripts"
 
 
 COLUMNS: Columns = {
