@@ -59,11 +59,11 @@ def hour(path: Path, minutes: int = MINUTES) -> dict[str, Any]:
         path: 16-bit WAV of a call.
         minutes: Length, at least 3.
     """
-    sound, rows = minute(path), {}
+    sound, version, rows = minute(path), noise_systems.our_version(), {}
     for name, (model, bypass) in SYSTEMS.items():
         denoiser = nearvoice.Denoiser(model, RATE, chunk=SIZE, bypass=bypass)
         rows[name] = {
-            "version": noise_systems.our_version(),
+            "version": version,
             "kernel": denoiser.kernel,
             **figures(sound, run(denoiser, sound, minutes)),
         }

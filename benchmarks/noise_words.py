@@ -100,18 +100,17 @@ def errors(reference: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-SYSTEMS = noise_systems.SYSTEMS | {
-    name: noise_systems.VARIANTS[name]
-    for name in (f"{NC} {LIMITED}", f"{BVC} {LIMITED}")  # less may be more for a recogniser
-}
-
-
 class Heard(NamedTuple):
     """What was said in an item, and what was heard of it."""
 
     item: Item
     reference: list[str]
     words: list[str]
+
+    @property
+    def wrong(self) -> int:
+        """How many errors that is."""
+        return errors(self.reference, self.words)
 
 
 def rates(listed: Iterable[Heard]) -> dict[str, float | int]:
@@ -121,7 +120,7 @@ def rates(listed: Iterable[Heard]) -> dict[str, float | int]:
     """
     counts: dict[str, list[int]] = {}
     for one in listed:
-        wrong = errors(one.reference, one.words)
+        wrong = one.wrong
         for key in _groups(one.item):
             found = counts.setdefault(key, [0, 0])
             found[0] += wrong
@@ -144,8 +143,8 @@ def difference(heard: Sequence[Heard], other: Sequence[Heard]) -> dict[str, dict
         for a, b in zip(heard, other, strict=True):
             if noise.group(a.item) == group:
                 sums = by_utterance.setdefault(a.item.utterance or a.item.name, [0, 0, 0])
-                sums[0] += errors(a.reference, a.words)
-                sums[1] += errors(b.reference, b.words)
+                sums[0] += a.wrong
+                sums[1] += b.wrong
                 sums[2] += len(a.reference)
         if by_utterance:
             counts = np.array(list(by_utterance.values()))
@@ -162,6 +161,11 @@ def _groups(item: Item) -> tuple[str, ...]:
 
 
 # ---- task -------------------------------------------------------------------------------------
+
+SYSTEMS = noise_systems.SYSTEMS | {
+    name: noise_systems.VARIANTS[name]
+    for name in (f"{NC} {LIMITED}", f"{BVC} {LIMITED}")  # less may be more for a recogniser
+}
 
 
 def recognised(

@@ -48,7 +48,8 @@ def analysis() -> Any:  # noqa: ANN401
         factors = WINDOWS + 4 * n
         w = carray(w_at, (factors + 2 * (n + 1) + 4 * n,))
         frame = carray(frame_at, (2 * n,))
-        spectrum, heard = carray(spectrum_at, (2 * (n + 1),)), carray(heard_at, (2 * (n + 1),))
+        spectrum = carray(spectrum_at, (2 * (n + 1),))
+        heard = carray(heard_at, (2 * int(w_at[BINS]),))
         for k in range(n):
             s[k] = frame[2 * k] * w[WINDOWS + 2 * k]
             s[n + k] = frame[2 * k + 1] * w[WINDOWS + 2 * k + 1]

@@ -28,9 +28,9 @@ _SILERO = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _HUSH = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
 _GTCRN = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 4)
 _FILTERBANK = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 5)
-_FIRST: Any = ctypes.c_char.from_buffer
-"""A fifth of the time of an array's ``ctypes.data``."""
 _POLYPHASE = ctypes.PYFUNCTYPE(ctypes.c_float, *[_POINTER] * 3, *[ctypes.c_int64] * 5)
+_FIRST: Any = ctypes.c_char.from_buffer
+"""Gives the address of an array's first byte in a fifth of the time of its ``ctypes.data``."""
 
 
 def network(weights: Weights, kernels: image.Image) -> Network:
@@ -44,14 +44,12 @@ def network(weights: Weights, kernels: image.Image) -> Network:
     call = _SILERO(kernels.functions[f"silero_{16_000 * layout.n // 256}"])
     w, h = floats.ctypes.data, halves.ctypes.data
     memory_of = ctypes.c_float * (2 * HIDDEN + layout.n // 4)
-    address = ctypes.addressof
-    first: Any = ctypes.c_char.from_buffer
+    address, first = ctypes.addressof, _FIRST
 
     def run(window: F32, memory: Memory) -> tuple[float, Memory]:
         new = memory_of()
         if not window.flags.carray:
             window = np.array(window)
-        # a fifth of the time of window.ctypes.data
         logit = call(address(first(window)), memory, new, w, h)
         return 0.5 * math.tanh(0.5 * logit) + 0.5, new
 
@@ -69,8 +67,7 @@ def hush(weights: HushWeights, kernels: image.Image) -> HushNetwork:
     floats, matrices = _aligned(packed.floats), _aligned(packed.bytes)
     call = _HUSH(kernels.functions["hush"])
     w, b = floats.ctypes.data, matrices.ctypes.data
-    address = ctypes.addressof
-    first: Any = ctypes.c_char.from_buffer
+    address, first = ctypes.addressof, _FIRST
 
     def run(spectrum: C64, memory: F32) -> C64:
         check_spectrum(spectrum)
@@ -88,8 +85,7 @@ def hush(weights: HushWeights, kernels: image.Image) -> HushNetwork:
 def polyphase(kernels: image.Image) -> Filter:
     """Return the compiled twin of :func:`nearvoice.polyphase.filtered`."""
     call = _POLYPHASE(kernels.functions["polyphase"])
-    address = ctypes.addressof
-    first: Any = ctypes.c_char.from_buffer
+    address, first = ctypes.addressof, _FIRST
 
     def run(x: F32, design: Polyphase, phase: int, count: int) -> F32:
         y = np.empty(count, np.float32)
@@ -108,8 +104,7 @@ def gtcrn(weights: GtcrnWeights, kernels: image.Image) -> GtcrnNetwork:
     call = _GTCRN(kernels.functions["gtcrn"])
     floats = _aligned(gtcrn_layout.pack(weights))
     w = floats.ctypes.data
-    address = ctypes.addressof
-    first: Any = ctypes.c_char.from_buffer
+    address, first = ctypes.addressof, _FIRST
 
     def run(spectrum: C64, memory: F32) -> C64:
         check_gtcrn(spectrum, memory)
@@ -146,7 +141,7 @@ class Filterbank:
         self._numbers = (ctypes.c_float * 4)()
         self._spectrum: Spectrum = np.zeros(transform.hop + 1, np.complex64)
         self._made_of = transform, bins, shown, kernels
-        self._kept = plan  # what an address points into
+        self._plan = plan  # what an address points into
         self._plan_at = plan.ctypes.data
         self._spectrum_at, self._heard_at = self._spectrum.ctypes.data, self._heard.ctypes.data
 
