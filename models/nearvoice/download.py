@@ -6,7 +6,6 @@ and renamed only when the hash is right, so that a file under its own name is al
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import arrays, convert
+from .digest import sha256
 from .manifest import ModelFile
 from .sources import Folder, Session, Source, SourceError
 from .wheels import Wheels
@@ -268,11 +268,7 @@ class Job:
 
 def fault(found: Path, file: ModelFile) -> str:
     """Hash ``found`` and return what is wrong with it as ``file``; empty when it is right."""
-    digest = hashlib.sha256()
-    with found.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    got = digest.hexdigest()
+    got = sha256(found)
     return "" if got == file.sha256 else f"has the wrong sha256: expected {file.sha256}, got {got}"
 
 

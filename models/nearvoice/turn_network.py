@@ -1,0 +1,142 @@
+"""Token ids in, P(end of turn) out, on onnxruntime; what was computed before is not computed again.
+
+One network in the process serves every conversation. What a conversation owns is a
+:class:`Prefix`, a plain value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import onnx_session
+
+Ids = tuple[int, ...]
+
+
+class NetworkError(ValueError):
+    """An ONNX file is not a network that is known here; the message says what it lacks."""
+
+
+class StoppedError(RuntimeError):
+    """A prediction was stopped while it ran: nobody waits for it any more."""
+
+
+class Prefix(NamedTuple):
+    """Token ids that a network has read, and what it made of them."""
+
+    ids: Ids
+    past: npt.NDArray[np.float32] | None
+    """Keys and values, float32[layers, 2, 1, heads, len(ids), size]; None if it keeps none."""
+    probability: float
+    """That the turn ends after the last of them, as the network has it."""
+
+    def common(self, ids: Sequence[int]) -> int:
+        """Return how many ids both begin with."""
+        for at, (own, other) in enumerate(zip(self.ids, ids, strict=False)):
+            if own != other:
+                return at
+        return min(len(self.ids), len(ids))
+
+
+class Stop:
+    """Stops a prediction that runs in another thread, at its next operation."""
+
+    def __init__(self) -> None:
+        import onnxruntime
+
+        self.options = onnxruntime.RunOptions()
+
+    def stop(self) -> None:
+        """Stop it now, or when it begins."""
+        self.options.terminate = True
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return bool(self.options.terminate)
+
+
+class TurnNetwork:
+    """A network whose input is ``input_ids`` int64[1, n], for any number of threads at once.
+
+    One that also takes ``past`` gives ``probability`` and ``present``, and reads only new ids. Any
+    other, such as LiveKit's, gives P(end of turn) as the last number of its first output.
+
+    Args:
+        path: The ONNX file.
+
+    Raises:
+        NetworkError: It is not ONNX, or has other inputs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path), onnx_session.options(), providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's own classes share no other base
+            raise NetworkError(f"{path} does not load: {error}") from error
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        if "input_ids" not in shapes or shapes.keys() - {"input_ids", "past"}:
+            raise NetworkError(
+                f"{path} has the inputs {', '.join(shapes)}; known are input_ids, and past"
+            )
+        self._empty = _empty(path, shapes["past"]) if "past" in shapes else None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it keeps what it has read."""
+        return self._empty is not None
+
+    def read(self, ids: Ids, known: Prefix | None = None, stop: Stop | None = None) -> Prefix:
+        """Read ids to the last, but for those that ``known`` begins with.
+
+        Args:
+            ids: At least one.
+            known: What was read before.
+            stop: Stops it from another thread.
+
+        Raises:
+            StoppedError: It was stopped.
+        """
+        common = 0 if known is None else known.common(ids)
+        if known is not None and common == len(ids) == len(known.ids):
+            return known
+        options = None if stop is None else stop.options
+        try:
+            if self._empty is None:
+                return Prefix(ids, None, self._whole(ids, options))
+            return self._on(ids, known, min(common, len(ids) - 1), options)
+        except Exception as error:
+            if stop is not None and stop.stopped:
+                raise StoppedError("the prediction was stopped") from error
+            raise
+
+    def _whole(self, ids: Ids, options: object) -> float:
+        [first, *_] = self._session.run(None, {"input_ids": np.array([ids])}, options)
+        return float(first.flatten()[-1])
+
+    def _on(self, ids: Ids, known: Prefix | None, common: int, options: object) -> Prefix:
+        past = self._empty
+        if known is not None and known.past is not None and common:
+            past = np.ascontiguousarray(known.past[..., :common, :])
+        fed = {"input_ids": np.array([ids[common:]]), "past": past}
+        probability, present = self._session.run(["probability", "present"], fed, options)
+        return Prefix(ids, present, float(probability.flatten()[-1]))
+
+
+def _empty(path: Path, shape: Sequence[Any]) -> npt.NDArray[np.float32]:
+    """Return the past of a conversation that has not begun."""
+    sizes = [0 if axis == 4 else size for axis, size in enumerate(shape)]
+    if len(sizes) != 6 or not all(isinstance(size, int) for size in sizes):
+        raise NetworkError(
+            f"{path} has a past of shape {shape}, not [layers, 2, 1, heads, n, size]"
+        )
+    return np.zeros(sizes, np.float32)

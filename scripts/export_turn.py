@@ -1,0 +1,190 @@
+"""Make a bundle of a Qwen2 checkpoint: an int8 network that keeps what it has read, and its rules.
+
+    python -m scripts.export_turn CHECKPOINT BUNDLE --dev eval_dev.jsonl.xz --name mine --version 1
+
+CHECKPOINT is a folder of ``Qwen2ForCausalLM`` of transformers, whose P(end of turn) is that of the
+token ``<|im_end|>``, or one of ``scripts.train_turn``, which has a head of its own. With ``--dev``
+the thresholds of each language, and the calibration that makes 0.5 mean 0.5, are chosen on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from nearvoice import turn_bundle
+from nearvoice.turn_network import TurnNetwork as OnnxNetwork
+from nearvoice.turn_prompt import Reader, Template
+from scripts import turn_corpus, turn_tune
+from scripts.turn_network import Config, TurnNetwork
+from scripts.turn_recipe import Recipe
+
+LARGEST = 1e-5
+"""Most by which a probability in ONNX may differ from torch's."""
+PARITY = 40
+"""Prompts that the two are compared on."""
+
+
+def main() -> None:
+    """Run the command."""
+    options = _options()
+    config = Config.read(options.checkpoint)
+    recipe = Recipe.of_checkpoint(options.checkpoint)
+    network = TurnNetwork(config)
+    trained = network.take(_weights(options.checkpoint))
+    end = recipe.tokenizer.token_to_id(recipe.end)
+    if end is None:
+        raise SystemExit(f"the tokenizer of {options.checkpoint} has no token {recipe.end}")
+    exported = Exported(network, None if trained else end).eval()
+    options.bundle.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        precise, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        write(exported, config, precise)
+        quantise(precise, small)
+        check(exported, precise, config.vocab_size)
+        shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
+        recipe.tokenizer.save(str(options.bundle / turn_bundle.TOKENIZER))
+        fields = _fields(options, recipe)
+        if options.dev is not None:
+            pairs = turn_corpus.take(turn_corpus.pairs(options.dev), options.pairs)
+            reader = Reader(
+                recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables)
+            )
+            scores = turn_tune.Scores(pairs, reader, OnnxNetwork(small), options.max_tokens)
+            exact = turn_tune.Scores(pairs, reader, OnnxNetwork(precise), options.max_tokens)
+            print(turn_tune.compare(exact, scores))
+            fields |= turn_tune.fields(scores, options.tpr)
+    bundle = turn_bundle.write(options.bundle, fields)
+    print(
+        f"{bundle.model}: {bundle.model.stat().st_size / 1e6:.1f} MB, {bundle.name} {bundle.version}"
+    )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("bundle", type=Path, help="the folder to fill")
+    parser.add_argument("--name", default="own")
+    parser.add_argument("--version", default="0")
+    parser.add_argument("--licence", default="unstated", help="of the weights")
+    parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
+    parser.add_argument("--pairs", type=int, default=2_000, help="of a language, at most")
+    parser.add_argument("--tpr", type=float, default=0.993, help="that the thresholds give on dev")
+    parser.add_argument("--max-tokens", type=int, default=128, help="of a prompt")
+    return parser.parse_args()
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    index = folder / "model.safetensors.index.json"
+    if not index.exists():
+        return dict(load_file(folder / "model.safetensors"))
+    parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    return {name: w for part in sorted(parts) for name, w in load_file(folder / part).items()}
+
+
+def _fields(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
+    return {
+        "name": options.name,
+        "version": options.version,
+        "licence": options.licence,
+        "template": recipe.template,
+        "end": recipe.end,
+        "variables": recipe.variables,
+        "vocabulary": recipe.tokenizer.get_vocab_size(),
+        "max_tokens": options.max_tokens,
+        "threshold": 0.5,
+    }
+
+
+class Exported(nn.Module):
+    """What the ONNX file computes: ids [1, T] and past in, P(end of turn) and present out.
+
+    Args:
+        network: With its weights.
+        end: Token whose probability is P(end of turn); None for a network with a head of its own.
+    """
+
+    def __init__(self, network: TurnNetwork, end: int | None) -> None:
+        super().__init__()
+        self.network = network
+        self.end = end
+
+    def forward(self, ids: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        hidden, present = self.network.model(ids, past)
+        last = hidden[:, -1]
+        if self.end is None:
+            return torch.sigmoid(self.network.eou(last)), present
+        return torch.softmax(self.network.lm_head(last), -1)[:, self.end : self.end + 1], present
+
+
+def empty(config: Config, length: int = 0) -> Tensor:
+    """Return a past of so many tokens, all 0."""
+    heads = config.num_key_value_heads
+    return torch.zeros(config.num_hidden_layers, 2, 1, heads, length, config.head_size)
+
+
+def write(exported: Exported, config: Config, path: Path) -> None:
+    """Write the ONNX file in float32."""
+    example = torch.zeros(1, 16, dtype=torch.long), empty(config, 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about sizes that stay what they are
+        torch.onnx.export(
+            exported,
+            example,
+            str(path),
+            input_names=["input_ids", "past"],
+            output_names=["probability", "present"],
+            dynamic_axes={"input_ids": {1: "new"}, "past": {4: "read"}, "present": {4: "all"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    onnx.checker.check_model(str(path))
+
+
+def quantise(precise: Path, small: Path) -> None:
+    """Write the file with its matrices in int8, scaled by column; activations as they come."""
+    quantize_dynamic(
+        precise,
+        small,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        extra_options={"MatMulConstBOnly": True},
+    )
+
+
+@torch.no_grad()
+def check(exported: Exported, path: Path, vocabulary: int) -> None:
+    """Print how far ONNX is from torch, read at once and in two parts.
+
+    Raises:
+        SystemExit: Further than ``LARGEST``.
+    """
+    onnx_network, random = OnnxNetwork(path), np.random.default_rng(0)
+    worst = 0.0
+    for _ in range(PARITY):
+        ids = random.integers(0, vocabulary, random.integers(2, 129))
+        cut = int(random.integers(1, len(ids)))
+        wanted, _ = exported(torch.tensor(ids[None]), empty(exported.network.config))
+        whole = onnx_network.read(tuple(ids.tolist()))
+        begun = onnx_network.read(tuple(ids[:cut].tolist()))
+        parts = onnx_network.read(tuple(ids.tolist()), begun)
+        worst = max(worst, *(abs(p.probability - float(wanted)) for p in (whole, parts)))
+    print(f"parity: {PARITY} prompts, at once and in two parts: ONNX within {worst:.1e} of torch")
+    if worst > LARGEST:
+        raise SystemExit(f"that is more than {LARGEST:.0e}: nothing was written")
+
+
+if __name__ == "__main__":
+    main()

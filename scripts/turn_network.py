@@ -1,0 +1,228 @@
+"""The network of a turn detector in torch: Qwen2's, with P(end of turn) in place of a next token.
+
+The names of the weights are those of ``Qwen2ForCausalLM`` in transformers, so either reads the
+other's; ``eou`` is the head that only ours have. Attention is written out: on a CPU its backward
+pass is a third faster than the fused one's, and ONNX has no other.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Config:
+    """The sizes of a network, named as in ``config.json``."""
+
+    vocab_size: int
+    hidden_size: int = 256
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int = 2
+    intermediate_size: int = 768
+    rope_theta: float = 10_000.0
+    rms_norm_eps: float = 1e-6
+    tie_word_embeddings: bool = True
+
+    @property
+    def head_size(self) -> int:
+        """Of one head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @classmethod
+    def read(cls, folder: Path) -> Config:
+        """Read ``config.json`` of a Qwen2 checkpoint.
+
+        Raises:
+            ValueError: It is of another architecture, or has what is not known here.
+        """
+        found = json.loads((folder / "config.json").read_text("utf-8"))
+        if found.get("model_type") != "qwen2":
+            raise ValueError(f"{folder} is a {found.get('model_type')} checkpoint, not qwen2")
+        rope = found.get("rope_parameters") or {}
+        scaled = found.get("rope_scaling") or rope.get("rope_type", "default") != "default"
+        sliding = "sliding_attention" in (found.get("layer_types") or ())
+        head = found.get("head_dim") or found["hidden_size"] // found["num_attention_heads"]
+        if scaled or sliding or found.get("hidden_act", "silu") != "silu":
+            raise ValueError(f"{folder} scales its positions, slides its attention, or has no SiLU")
+        if head * found["num_attention_heads"] != found["hidden_size"]:
+            raise ValueError(f"the heads of {folder} are not as wide as its layers")
+        known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
+        if "rope_theta" in rope:
+            known["rope_theta"] = rope["rope_theta"]
+        return cls(**known)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what ``config.json`` has."""
+        return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **vars(self)}
+
+
+class Norm(nn.Module):
+    """RMSNorm."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Attention(nn.Module):
+    """Causal attention whose heads share keys and values in groups."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.heads, self.shared = config.num_attention_heads, config.num_key_value_heads
+        self.size = config.head_size
+        width, narrow = config.hidden_size, self.shared * self.size
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, narrow)
+        self.v_proj = nn.Linear(width, narrow)
+        self.o_proj = nn.Linear(width, width, bias=False)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Take x [B, T, width] and past keys and values [2, B, shared, P, size]; return both on."""
+        batch, groups = x.shape[0], self.heads // self.shared
+        q = self._split(self.q_proj(x), self.heads)
+        k = self._split(self.k_proj(x), self.shared)
+        v = self._split(self.v_proj(x), self.shared)
+        q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
+        if past is not None:
+            k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+        q = q.reshape(batch, self.shared, groups, -1, self.size)
+        scores = (q @ k[:, :, None].transpose(-1, -2)).float() * self.size**-0.5 + mask
+        mixed = torch.softmax(scores, -1).to(v.dtype) @ v[:, :, None]
+        mixed = mixed.reshape(batch, self.heads, -1, self.size).transpose(1, 2)
+        out = self.o_proj(mixed.reshape(batch, -1, self.heads * self.size))
+        return out, torch.stack((k, v))
+
+    def _split(self, x: Tensor, heads: int) -> Tensor:
+        return x.view(x.shape[0], -1, heads, self.size).transpose(1, 2)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
+
+
+class MLP(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width, inner = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(width, inner, bias=False)
+        self.up_proj = nn.Linear(width, inner, bias=False)
+        self.down_proj = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+        return out
+
+
+class Layer(nn.Module):
+    """Attention and MLP, each on the normalised sum of what came before."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.input_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+        self.self_attn = Attention(config)
+        self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        mixed, present = self.self_attn(self.input_layernorm(x), cos, sin, mask, past)
+        x = x + mixed
+        return x + self.mlp(self.post_attention_layernorm(x)), present
+
+
+class Body(nn.Module):
+    """Ids [B, T] in, hidden states [B, T, width] out; ``model`` of ``Qwen2ForCausalLM``."""
+
+    def __init__(self, config: Config, longest: int = 2_048) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.norm = Norm(config.hidden_size, config.rms_norm_eps)
+        steps = torch.arange(0, config.head_size, 2).float() / config.head_size
+        angles = torch.arange(longest).float()[:, None] / config.rope_theta**steps
+        self.register_buffer("cos", torch.cat((angles, angles), -1).cos(), persistent=False)
+        self.register_buffer("sin", torch.cat((angles, angles), -1).sin(), persistent=False)
+
+    def forward(self, ids: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return hidden states, and keys and values [layers, 2, B, shared, P + T, size]."""
+        before = 0 if past is None else past.shape[4]
+        at = torch.arange(ids.shape[1]) + before
+        mask = torch.where(torch.arange(ids.shape[1] + before) > at[:, None], -1e9, 0.0)
+        x, present = self.embed_tokens(ids), []
+        for number, layer in enumerate(self.layers):
+            own = None if past is None else past[number]
+            x, kept = layer(x, self.cos[at], self.sin[at], mask, own)
+            present.append(kept)
+        return self.norm(x), torch.stack(present)
+
+
+class TurnNetwork(nn.Module):
+    """A body, the head ``eou``, and the next-token head that is trained with it."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Body(config)
+        self.eou = nn.Linear(config.hidden_size, 1)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.apply(_initialise)
+        deep = (2 * config.num_hidden_layers) ** -0.5
+        for name, parameter in self.named_parameters():
+            if name.endswith(("o_proj.weight", "down_proj.weight")):
+                nn.init.normal_(parameter, 0.0, 0.02 * deep)
+        if config.tie_word_embeddings:
+            self.lm_head.weight = self.model.embed_tokens.weight
+
+    def take(self, weights: Mapping[str, Tensor]) -> bool:
+        """Take the weights of a checkpoint; return whether it has the head ``eou``.
+
+        Biases of queries, keys and values that a checkpoint lacks are 0.
+
+        Raises:
+            ValueError: Weights are missing, unknown, or of another size.
+        """
+        own = self.state_dict()
+        tied = {"lm_head.weight"} if self.config.tie_word_embeddings else set()
+        absent = own.keys() - weights.keys() - tied
+        trained = "eou.weight" in weights
+        allowed = {name for name in absent if name.endswith("_proj.bias")}
+        if not trained:
+            allowed |= {"eou.weight", "eou.bias"}
+        unknown = weights.keys() - own.keys()
+        if absent - allowed or unknown:
+            raise ValueError(f"missing {sorted(absent - allowed)}, unknown {sorted(unknown)}")
+        zeros = {name: torch.zeros_like(own[name]) for name in allowed}
+        given = {name: weight.float() for name, weight in weights.items()}
+        if tied:
+            given["lm_head.weight"] = given["model.embed_tokens.weight"]
+        try:
+            self.load_state_dict({**zeros, **given})
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        return trained
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
