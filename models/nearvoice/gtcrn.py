@@ -244,8 +244,7 @@ def onnx_network(path: Path) -> Network:
     Raises:
         WeightsError: The file is not GTCRN.
     """
-    import onnxruntime
-
+    onnxruntime = onnx_session.runtime()
     options = onnx_session.options()
     names = ("conv_cache", "tra_cache", "inter_cache")
     ends = np.cumsum(_SIZES)[:-1]

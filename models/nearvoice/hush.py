@@ -186,8 +186,7 @@ _PADDED = {
 
 
 def _sessions(paths: Sequence[Path]) -> list[Callable[..., Any]]:
-    import onnxruntime
-
+    onnxruntime = onnx_session.runtime()
     options = onnx_session.options()
     options.log_severity_level = 3
     sessions = []

@@ -228,8 +228,7 @@ def _arranged(name: str, weights: Weights) -> Network:
 
 
 def _onnx_network(path: Path, sample_rate: int, force_cpu: bool) -> Network:
-    import onnxruntime
-
+    onnxruntime = onnx_session.runtime()
     options = onnx_session.options()
     providers = ["CPUExecutionProvider"] if force_cpu else onnxruntime.get_available_providers()
     rate = np.array(sample_rate, np.int64)

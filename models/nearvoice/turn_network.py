@@ -47,9 +47,7 @@ class Stop:
     """Stops a prediction that runs in another thread, at its next operation."""
 
     def __init__(self) -> None:
-        import onnxruntime
-
-        self.options = onnxruntime.RunOptions()
+        self.options = onnx_session.runtime().RunOptions()
 
     def stop(self) -> None:
         """Stop it now, or when it begins."""
@@ -75,10 +73,8 @@ class TurnNetwork:
     """
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
         try:
-            self._session: Any = onnxruntime.InferenceSession(
+            self._session: Any = onnx_session.runtime().InferenceSession(
                 str(path), onnx_session.options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own classes share no other base
