@@ -1,4 +1,4 @@
-"""``make demo``: play a call to a real AgentSession with nearvoice's VAD, and show what it does."""
+"""``make demo``: a call with a real AgentSession and nearvoice's models; show what they do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from livekit.plugins.nearvoice import silero
+from livekit.plugins.nearvoice.turn_detector import MultilingualModel
 from rich.console import Console
 from rich.text import Text
 
@@ -26,6 +27,7 @@ from tests.offline import call as happened
 from tests.offline import sample, virtual_loop
 from tests.offline.call import Call, Entry
 from tests.offline.models import EchoLLM, ScriptedSTT
+from tests.offline.recorder import Recorder
 from tests.offline.sample import Recording
 from tests.offline.session import run_call
 
@@ -64,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
     if not call.segments(recording.duration):
         console.print("  nobody is heard to speak")
     score = judge(call, recording) if recording.turns else None
-    demo_words.conclude(console, score, settings)
+    demo_words.conclude(console, score, call.of(happened.TurnPredicted), settings)
     _save(options.out, recording, call, score, settings)
     console.print(f"\nsaved {options.out / 'call.png'} and {options.out / 'call.json'}")
     return 0
@@ -74,8 +76,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='make demo ARGS="..."',
         description="Play a telephone call to a voice agent that runs on this machine alone: "
-        "a real AgentSession of livekit-agents with nearvoice's VAD. Prints a timeline, saves "
-        "out/call.png and out/call.json.",
+        "a real AgentSession of livekit-agents with nearvoice's VAD and turn detector. Prints a "
+        "timeline, saves out/call.png and out/call.json.",
     )
     parser.add_argument(
         "audio",
@@ -138,15 +140,22 @@ def hold(recording: Recording, settings: Settings, speed: float | None, console:
             console.print(Text.assemble(f"{entry.at:8.2f} s  ", (f"{who:<6}", COLOURS[who]), what))
 
     async def call() -> Call:
+        recorder = Recorder(show)
+        detector: MultilingualModel | str = "vad"
+        if recording.lines:
+            detector = MultilingualModel(on_prediction=recorder.turn_predicted)
         return await run_call(
             recording.samples,
             recording.rate,
             vad=silero.VAD.load(min_silence_duration=settings.min_silence),
             stt=stt,
             llm=EchoLLM("I heard {words} words."),
-            turn_handling={"endpointing": {"min_delay": settings.endpointing}},
+            turn_handling={
+                "turn_detection": detector,
+                "endpointing": {"min_delay": settings.endpointing, "max_delay": settings.hold},
+            },
             tail=settings.tail,
-            on_entry=show,
+            recorder=recorder,
         )
 
     if speed == 1:

@@ -14,7 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from tests.offline.call import Call, Heard, ReplyEnded, ReplyStarted, TurnCommitted
+from tests.offline.call import (
+    Call,
+    Heard,
+    ReplyEnded,
+    ReplyStarted,
+    TurnCommitted,
+    TurnPredicted,
+)
 
 DETECTED, SOUND, PROBABILITY = "#f6b26b", "#777777", "#1f5fa8"
 TURN, REPLY, CUT = "#2a7f3f", "#7b4fa3", "#c0392b"
@@ -106,9 +113,10 @@ def _probability(panel: Axes, picture: Picture) -> None:
 
 
 def _session(panel: Axes, picture: Picture) -> None:
-    """Draw transcripts, committed turns and the agent's replies, one row each."""
+    """Draw transcripts, predictions, committed turns and the agent's replies, one row each."""
     call = picture.call
     _transcripts(panel, call.of(Heard), picture.last)
+    _predictions(panel, call.of(TurnPredicted), picture.last)
     for turn in call.of(TurnCommitted):
         panel.axvline(turn.at, color=TURN, linewidth=1.2, alpha=0.6, zorder=1)
         panel.plot(turn.at, 2.0, marker="D", color=TURN, markersize=9)
@@ -119,8 +127,19 @@ def _session(panel: Axes, picture: Picture) -> None:
         panel.text(
             ended.at + picture.last * 0.005, 1.0, words, va="center", fontsize=10, color=colour
         )
-    panel.set_ylim(0.4, 6.6)
-    panel.set_yticks([1.0, 2.0, 3.0], ["agent replies", "turn committed", "transcript heard"])
+    panel.set_ylim(0.4, 7.6)
+    rows = ["agent replies", "turn committed", "turn ended?", "transcript heard"]
+    panel.set_yticks([1.0, 2.0, 3.0, 4.0], rows)
+
+
+def _predictions(panel: Axes, predictions: list[TurnPredicted], last: float) -> None:
+    """Draw a circle for each prediction, full if the turn has ended, and its probability."""
+    for entry in predictions:
+        fill = TURN if entry.ended else "white"
+        panel.plot(entry.at, 3.0, marker="o", color=TURN, markerfacecolor=fill, markersize=8)
+        if len(predictions) <= MANY:
+            words = f"{entry.probability:.2f}"
+            panel.text(entry.at + last * 0.005, 3.0, words, va="center", fontsize=10, color=TURN)
 
 
 def _transcripts(panel: Axes, heard: list[Heard], last: float) -> None:
@@ -128,7 +147,7 @@ def _transcripts(panel: Axes, heard: list[Heard], last: float) -> None:
     letter = last / 190  # seconds that a letter of this size covers
     free_from = [-1e9] * 4
     for entry in heard:
-        panel.plot(entry.at, 3.0, marker="v", color="#444444", markersize=7)
+        panel.plot(entry.at, 4.0, marker="v", color="#444444", markersize=7)
         if len(heard) > MANY:
             continue
         words = textwrap.shorten(entry.text, 48, placeholder=" …")
@@ -137,9 +156,9 @@ def _transcripts(panel: Axes, heard: list[Heard], last: float) -> None:
         fits = [level for level, free in enumerate(free_from) if free <= begins]
         level = fits[0] if fits else int(np.argmin(free_from))
         free_from[level] = entry.at + letter
-        height = 3.55 + 0.78 * level
+        height = 4.55 + 0.78 * level
         panel.plot(
-            [entry.at, entry.at], [3.0, height + 0.2], color="#999999", linewidth=0.8, zorder=1
+            [entry.at, entry.at], [4.0, height + 0.2], color="#999999", linewidth=0.8, zorder=1
         )
         panel.text(
             entry.at - letter / 2, height, text, ha="right", va="center", fontsize=9.5, bbox=PAPER

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from statistics import median
 
 from rich.console import Console
 
 from nearvoice.silero import choose_kernel
 from nearvoice.speech import SpeechOptions
+from nearvoice.turn import locate
 from scripts import demo_score
 from tests.offline import call as happened
 from tests.offline.call import Entry
@@ -24,8 +27,10 @@ class Settings:
     min_silence: float
     """Seconds of silence that end a speech segment."""
     endpointing: float = 0.4
-    """Seconds without speech after which the session commits the turn."""
-    tail: float = 3.0
+    """Seconds without speech after which the session commits a turn that has ended."""
+    hold: float = 3.0
+    """The same for a turn that seems unfinished: LiveKit's default."""
+    tail: float = 4.0
     """Seconds of silence on the line after the recording."""
     activation: float = 0.5
     """Probability at which speech starts: the default of ``VAD.load()``."""
@@ -44,6 +49,8 @@ def line(entry: Entry) -> tuple[str, str] | None:
             return "user", state
         case happened.Heard(text=text):
             return "STT", _quoted(text)
+        case happened.TurnPredicted():
+            return "turn", _predicted(entry)
         case happened.TurnCommitted(text=text):
             return "turn", f"committed: {_quoted(text)}"
         case happened.ReplyStarted():
@@ -55,6 +62,17 @@ def line(entry: Entry) -> tuple[str, str] | None:
         case happened.Failed(message=message):
             return "agent", f"error: {message}"
     return None
+
+
+def _predicted(entry: happened.TurnPredicted) -> str:
+    language = entry.language or "any language"
+    if entry.outcome != "predicted":
+        return f"released: its prediction is {entry.outcome}; {entry.milliseconds:.1f} ms"
+    sign, verdict = (">=", "ended") if entry.ended else ("<", "unfinished")
+    return (
+        f"{verdict}: p {entry.probability:.3f} {sign} {entry.threshold:.3f} for {language}; "
+        f"{entry.milliseconds:.1f} ms"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -74,8 +92,7 @@ def introduce(console: Console, recording: Recording, settings: Settings) -> Non
         f"played to a real AgentSession (livekit-agents {version('livekit-agents')})\n"
         f"  VAD    livekit.plugins.nearvoice silero on the CPU, kernel {kernel}; "
         f"a pause of {settings.min_silence:g} s ends speech{chosen}\n"
-        f'  turns  turn_detection="vad": no turn detector yet, so a turn is committed after '
-        f"{settings.endpointing:g} s without speech\n"
+        f"  turns  {_turns(recording, settings)}\n"
         "  rest   STT, LLM and TTS are scripted, so that nothing leaves this machine; "
         + (
             "the STT says the call's own transcript"
@@ -86,8 +103,30 @@ def introduce(console: Console, recording: Recording, settings: Settings) -> Non
     )
 
 
-def conclude(console: Console, score: demo_score.Score | None, settings: Settings) -> None:
-    """Say how well the VAD did, in three lines."""
+def _turns(recording: Recording, settings: Settings) -> str:
+    """Return what decides that a turn has ended."""
+    least, most = f"{settings.endpointing:g} s", f"{settings.hold:g} s"
+    if not recording.lines:
+        return (
+            'turn_detection="vad": a turn detector reads words, and nobody wrote down these; '
+            f"a turn is committed after {least} without speech"
+        )
+    bundle = locate("nearvoice")
+    return (
+        f"livekit.plugins.nearvoice turn detector, {bundle.name} {bundle.version}: a turn is "
+        f"committed after {least} without speech, and if it seems unfinished after {most}"
+    )
+
+
+def conclude(
+    console: Console,
+    score: demo_score.Score | None,
+    predictions: Sequence[happened.TurnPredicted],
+    settings: Settings,
+) -> None:
+    """Say what the turn detector did, and how well the VAD."""
+    if predictions:
+        _conclude_turns(console, predictions)
     if score is None:
         console.print("\nno labels come with this recording, so there is nothing to compare with")
         return
@@ -107,6 +146,17 @@ def conclude(console: Console, score: demo_score.Score | None, settings: Setting
         f"{_seconds(score.end_latency)} after it ends (medians of {score.starts} and {score.ends};"
         f" END waits for {settings.min_silence:g} s of silence, and sound comes in frames of "
         f"{FRAME:g} s)"
+    )
+
+
+def _conclude_turns(console: Console, predictions: Sequence[happened.TurnPredicted]) -> None:
+    ended = sum(one.ended for one in predictions)
+    took = [one.milliseconds for one in predictions]
+    console.print("\nturn detector", style="bold", end=" ")
+    console.print("(nothing to compare with: nobody marked where the turns of this call end)")
+    console.print(
+        f"  asked {len(predictions)} times: {ended} ended, {len(predictions) - ended} unfinished; "
+        f"{median(took):.1f} ms in the median, {max(took):.1f} ms at most"
     )
 
 

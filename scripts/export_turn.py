@@ -30,9 +30,13 @@ from nearvoice.turn_prompt import Reader, Template
 from scripts import turn_corpus, turn_tune
 from scripts.turn_network import Config, TurnNetwork
 from scripts.turn_recipe import Recipe
+from scripts.turn_smooth import smooth
+from scripts.turn_tune import Labelled, Scores
 
 LARGEST = 1e-5
 """Most by which a probability in ONNX may differ from torch's."""
+SPARSE = 40
+"""One labelled turn in so many is read to see which channels are large."""
 PARITY = 40
 """Prompts that the two are compared on."""
 
@@ -40,36 +44,42 @@ PARITY = 40
 def main() -> None:
     """Run the command."""
     options = _options()
-    config = Config.read(options.checkpoint)
     recipe = Recipe.of_checkpoint(options.checkpoint)
-    network = TurnNetwork(config)
+    labelled = None if options.dev is None else _labelled(options, recipe)
+    exported = _load(options, recipe)
+    if labelled is not None:
+        smooth(exported.network, [whole for whole, _ in labelled.prompts[::SPARSE]])
+    options.bundle.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        precise, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        write(exported, precise)
+        check(exported, precise, options.max_tokens)
+        quantise(precise, small)
+        fields = _fields(options, recipe)
+        if labelled is not None:
+            before, after = (Scores(labelled, OnnxNetwork(path)) for path in (precise, small))
+            print(turn_tune.compare(before, after))
+            fields |= turn_tune.fields(after, options.tpr)
+        shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
+    recipe.tokenizer.save(str(options.bundle / turn_bundle.TOKENIZER))
+    bundle = turn_bundle.write(options.bundle, fields)
+    size = bundle.model.stat().st_size / 1e6
+    print(f"{bundle.model}: {size:.1f} MB, {bundle.name} {bundle.version}")
+
+
+def _load(options: argparse.Namespace, recipe: Recipe) -> Exported:
+    network = TurnNetwork(Config.read(options.checkpoint), options.max_tokens)
     trained = network.take(_weights(options.checkpoint))
     end = recipe.tokenizer.token_to_id(recipe.end)
     if end is None:
         raise SystemExit(f"the tokenizer of {options.checkpoint} has no token {recipe.end}")
-    exported = Exported(network, None if trained else end).eval()
-    options.bundle.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        precise, small = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
-        write(exported, config, precise)
-        quantise(precise, small)
-        check(exported, precise, config.vocab_size)
-        shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
-        recipe.tokenizer.save(str(options.bundle / turn_bundle.TOKENIZER))
-        fields = _fields(options, recipe)
-        if options.dev is not None:
-            pairs = turn_corpus.take(turn_corpus.pairs(options.dev), options.pairs)
-            reader = Reader(
-                recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables)
-            )
-            scores = turn_tune.Scores(pairs, reader, OnnxNetwork(small), options.max_tokens)
-            exact = turn_tune.Scores(pairs, reader, OnnxNetwork(precise), options.max_tokens)
-            print(turn_tune.compare(exact, scores))
-            fields |= turn_tune.fields(scores, options.tpr)
-    bundle = turn_bundle.write(options.bundle, fields)
-    print(
-        f"{bundle.model}: {bundle.model.stat().st_size / 1e6:.1f} MB, {bundle.name} {bundle.version}"
-    )
+    return Exported(network, None if trained else end).eval()
+
+
+def _labelled(options: argparse.Namespace, recipe: Recipe) -> Labelled:
+    pairs = turn_corpus.pairs(options.dev, options.pairs)
+    reader = Reader(recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables))
+    return Labelled(pairs, reader, options.max_tokens)
 
 
 def _options() -> argparse.Namespace:
@@ -135,9 +145,9 @@ def empty(config: Config, length: int = 0) -> Tensor:
     return torch.zeros(config.num_hidden_layers, 2, 1, heads, length, config.head_size)
 
 
-def write(exported: Exported, config: Config, path: Path) -> None:
+def write(exported: Exported, path: Path) -> None:
     """Write the ONNX file in float32."""
-    example = torch.zeros(1, 16, dtype=torch.long), empty(config, 8)
+    example = torch.zeros(1, 16, dtype=torch.long), empty(exported.network.config, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about sizes that stay what they are
         torch.onnx.export(
@@ -165,18 +175,18 @@ def quantise(precise: Path, small: Path) -> None:
 
 
 @torch.no_grad()
-def check(exported: Exported, path: Path, vocabulary: int) -> None:
+def check(exported: Exported, path: Path, longest: int) -> None:
     """Print how far ONNX is from torch, read at once and in two parts.
 
     Raises:
         SystemExit: Further than ``LARGEST``.
     """
     onnx_network, random = OnnxNetwork(path), np.random.default_rng(0)
-    worst = 0.0
+    config, worst = exported.network.config, 0.0
     for _ in range(PARITY):
-        ids = random.integers(0, vocabulary, random.integers(2, 129))
+        ids = random.integers(0, config.vocab_size, random.integers(2, longest + 1))
         cut = int(random.integers(1, len(ids)))
-        wanted, _ = exported(torch.tensor(ids[None]), empty(exported.network.config))
+        wanted, _ = exported(torch.tensor(ids[None]), empty(config))
         whole = onnx_network.read(tuple(ids.tolist()))
         begun = onnx_network.read(tuple(ids[:cut].tolist()))
         parts = onnx_network.read(tuple(ids.tolist()), begun)

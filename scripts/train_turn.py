@@ -3,8 +3,8 @@
     python -m scripts.train_turn train.jsonl.xz OUT --dev eval_dev.jsonl.xz --minutes 30
     python -m scripts.train_turn mine.jsonl OUT --from QWEN2_FOLDER --minutes 30
 
-OUT becomes a checkpoint that ``scripts.export_turn`` makes a bundle of. A run that is stopped goes on
-when the same command is given again. The rows of a dialogue file: ``{"lang": "en", "turns":
+OUT becomes a checkpoint that ``scripts.export_turn`` makes a bundle of. A run that is stopped goes
+on when the same command is given again. The rows of a dialogue file: ``{"lang": "en", "turns":
 [["user", "..."], ["assistant", "..."]]}``. Runs on a CPU, and on a GPU where there is one.
 """
 
@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
@@ -245,7 +244,7 @@ class Dev:
     """Complete and cut turns that the network was not trained on."""
 
     def __init__(self, path: Path, recipe: Recipe, languages: list[str] | None) -> None:
-        records = turn_corpus.take(turn_corpus.pairs(path, languages), DEV)
+        records = turn_corpus.pairs(path, DEV, languages)
         reader = Reader(recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables))
         self.languages = [str(record["lang"]) for record in records]
         self.complete = [_ids(reader, record, "text") for record in records]
@@ -259,9 +258,10 @@ class Dev:
         for language in sorted(set(self.languages)):
             own = np.array([other == language for other in self.languages])
             each.append(f"{language} {auc(complete[own], unfinished[own]):.3f}")
+        tnrs = [tnr_at(complete, unfinished, at) for at in (0.993, 0.95)]
         return (
-            f"dev AUC {auc(complete, unfinished):.4f}, TNR {tnr_at(complete, unfinished, 0.993):.3f}"
-            f" at TPR .993, {tnr_at(complete, unfinished, 0.95):.3f} at .95; {' '.join(each)}"
+            f"dev AUC {auc(complete, unfinished):.4f}, TNR {tnrs[0]:.3f} at TPR .993, "
+            f"{tnrs[1]:.3f} at .95; {' '.join(each)}"
         )
 
 

@@ -1,12 +1,11 @@
 """Dialogues in, token ids with a label each out: what a turn detector is trained on.
 
-Every boundary between words is an example: the turn goes on there, or it has ended. Where a sentence
-ends inside a turn nobody can know, so nothing is asked there.
+Every boundary between words is an example: the turn goes on there, or it has ended. Where a
+sentence ends inside a turn nobody can know, so nothing is asked there.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import lzma
 import random
@@ -14,7 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +34,8 @@ TEMPLATE = (
 
 _WITHOUT_SPACES = {"ja", "zh", "th"}
 """Languages in which words have no spaces between them: any token may be the last."""
-_SENTENCE_END = re.compile(r"[.?!…](?=\s)|[。？！।]")
+_SENTENCE_END = re.compile(r"[.?!\u2026](?=\s)|[\u3002\uff1f\uff01\u0964]")
+"""In scripts with spaces between sentences, and in Chinese, Japanese and Hindi, without."""
 _BATCH = 2_000
 """Dialogues that are encoded at once."""
 
@@ -51,15 +51,16 @@ class Dialogue(NamedTuple):
 
 def read(path: Path) -> Iterator[Dialogue]:
     """Read a file of dialogues: JSON lines with ``lang``, ``src`` and ``turns``, perhaps .xz."""
-    with (
-        lzma.open(path, "rt", encoding="utf-8")
-        if path.suffix == ".xz"
-        else path.open(encoding="utf-8") as lines
-    ):
+    for record in _records(path):
+        turns = [(role, text) for role, text in record["turns"]]
+        yield Dialogue(record["lang"], record.get("src", ""), turns)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    opened = lzma.open if path.suffix == ".xz" else open
+    with opened(path, "rt", encoding="utf-8") as lines:
         for line in lines:
-            record = json.loads(line)
-            turns = [(role, text) for role, text in record["turns"]]
-            yield Dialogue(record["lang"], record.get("src", ""), turns)
+            yield json.loads(line)
 
 
 def train_tokenizer(dialogues: Iterable[Dialogue], size: int, characters: int) -> Tokenizer:
@@ -173,19 +174,19 @@ def _labels(prompt: _Prompt, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.uint
     return labels
 
 
-def pairs(path: Path, languages: Iterable[str] | None = None) -> Iterator[dict[str, object]]:
-    """Read a file of complete turns, each with a cut of it, and the turns before them."""
-    wanted = None if languages is None else set(languages)
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            record = json.loads(line)
-            if wanted is None or record["lang"] in wanted:
-                yield record
+def pairs(path: Path, each: int, languages: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    """Return complete turns, each with a cut of it and the turns before: the first of a language.
 
-
-def take(records: Iterable[dict[str, object]], each: int) -> list[dict[str, object]]:
-    """Return the first ``each`` records of every language."""
-    by: dict[object, list[dict[str, object]]] = {}
-    for record in records:
-        by.setdefault(record["lang"], []).append(record)
-    return list(itertools.chain.from_iterable(group[:each] for group in by.values()))
+    Args:
+        path: JSON lines with ``lang``, ``ctx``, ``text`` and ``cut``, perhaps .xz.
+        each: How many of a language, at most.
+        languages: These only; None for all.
+    """
+    taken: Counter[str] = Counter()
+    found = []
+    for record in _records(path):
+        language = record["lang"]
+        if (languages is None or language in languages) and taken[language] < each:
+            taken[language] += 1
+            found.append(record)
+    return found

@@ -152,7 +152,7 @@ class Layer(nn.Module):
 class Body(nn.Module):
     """Ids [B, T] in, hidden states [B, T, width] out; ``model`` of ``Qwen2ForCausalLM``."""
 
-    def __init__(self, config: Config, longest: int = 2_048) -> None:
+    def __init__(self, config: Config, longest: int) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
@@ -176,12 +176,17 @@ class Body(nn.Module):
 
 
 class TurnNetwork(nn.Module):
-    """A body, the head ``eou``, and the next-token head that is trained with it."""
+    """A body, the head ``eou``, and the next-token head that is trained with it.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: Its sizes.
+        longest: Tokens of a prompt, at most.
+    """
+
+    def __init__(self, config: Config, longest: int = 512) -> None:
         super().__init__()
         self.config = config
-        self.model = Body(config)
+        self.model = Body(config, longest)
         self.eou = nn.Linear(config.hidden_size, 1)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.apply(_initialise)
@@ -207,11 +212,11 @@ class TurnNetwork(nn.Module):
         allowed = {name for name in absent if name.endswith("_proj.bias")}
         if not trained:
             allowed |= {"eou.weight", "eou.bias"}
-        unknown = weights.keys() - own.keys()
+        unknown = {n for n in weights.keys() - own.keys() if not n.endswith("inv_freq")}
         if absent - allowed or unknown:
             raise ValueError(f"missing {sorted(absent - allowed)}, unknown {sorted(unknown)}")
         zeros = {name: torch.zeros_like(own[name]) for name in allowed}
-        given = {name: weight.float() for name, weight in weights.items()}
+        given = {name: weight.float() for name, weight in weights.items() if name in own}
         if tied:
             given["lm_head.weight"] = given["model.embed_tokens.weight"]
         try:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nearvoice.turn_network import TurnNetwork
+from nearvoice.turn_network import Ids, TurnNetwork
 from nearvoice.turn_prompt import Reader
 from nearvoice.turn_rates import auc, threshold_for, tnr_at
 from nearvoice.turn_text import Turn
@@ -17,26 +17,36 @@ FEWEST = 200
 """Pairs of a language that a threshold of its own is chosen from."""
 
 
-class Scores:
-    """Probabilities of complete turns and of cuts of them."""
+class Labelled:
+    """Complete turns, each with a cut of it, as token ids.
 
-    def __init__(
-        self,
-        pairs: Sequence[dict[str, Any]],
-        reader: Reader,
-        network: TurnNetwork,
-        max_tokens: int,
-    ) -> None:
+    Args:
+        pairs: Of :func:`scripts.turn_corpus.pairs`.
+        reader: Of the network.
+        max_tokens: Of a prompt, the newest.
+    """
+
+    def __init__(self, pairs: Sequence[dict[str, Any]], reader: Reader, max_tokens: int) -> None:
         self.languages = np.array([pair["lang"] for pair in pairs])
-        self.complete = np.empty(len(pairs))
-        self.unfinished = np.empty(len(pairs))
-        for at, pair in enumerate(pairs):
+        self.prompts: list[tuple[Ids, Ids]] = []
+        """Of the complete turn, and of its cut."""
+        for pair in pairs:
             before = [Turn(role, text) for role, text in pair["ctx"] if text]
-            # the shorter first: the longer goes on from it
-            cut, whole = (
+            whole, cut = (
                 tuple(reader.ids([*before, Turn("user", pair[which])])[-max_tokens:])
-                for which in ("cut", "text")
+                for which in ("text", "cut")
             )
+            self.prompts.append((whole, cut))
+
+
+class Scores:
+    """What a network makes of them: probabilities."""
+
+    def __init__(self, labelled: Labelled, network: TurnNetwork) -> None:
+        self.languages = labelled.languages
+        self.complete = np.empty(len(labelled.prompts))
+        self.unfinished = np.empty(len(labelled.prompts))
+        for at, (whole, cut) in enumerate(labelled.prompts):
             read = network.read(cut)
             self.unfinished[at] = read.probability
             self.complete[at] = network.read(whole, read).probability
@@ -47,15 +57,16 @@ class Scores:
         return self.complete[own], self.unfinished[own]
 
 
-def compare(exact: Scores, small: Scores) -> str:
+def compare(precise: Scores, small: Scores) -> str:
     """Return the lines that say what int8 costs."""
-    both = [np.concatenate((s.complete, s.unfinished)) for s in (exact, small)]
+    both = [np.concatenate((s.complete, s.unfinished)) for s in (precise, small)]
     apart = np.abs(both[0] - both[1])
-    aucs = [auc(s.complete, s.unfinished) for s in (exact, small)]
-    tnrs = [tnr_at(s.complete, s.unfinished, 0.95) for s in (exact, small)]
+    aucs = [auc(s.complete, s.unfinished) for s in (precise, small)]
+    tnrs = [tnr_at(s.complete, s.unfinished, 0.95) for s in (precise, small)]
     return (
-        f"int8: {len(both[0])} prompts, probabilities {apart.mean():.4f} apart, {apart.max():.3f} at "
-        f"most; AUC {aucs[0]:.4f} to {aucs[1]:.4f}, TNR at TPR .95 {tnrs[0]:.3f} to {tnrs[1]:.3f}"
+        f"int8: {len(both[0])} prompts, probabilities {apart.mean():.4f} apart, {apart.max():.3f} "
+        f"at most; AUC {aucs[0]:.4f} to {aucs[1]:.4f}, "
+        f"TNR at TPR .95 {tnrs[0]:.3f} to {tnrs[1]:.3f}"
     )
 
 
@@ -96,16 +107,19 @@ def _calibrate(
 ) -> tuple[float, float]:
     """Return the scale and shift of the logit that are likeliest, as many complete as unfinished.
 
-    Platt's method (1999), by Newton's steps.
+    Platt's method (1999), by Newton's steps, none longer than 1, towards targets that are not quite
+    0 and 1.
     """
     x = _logit(np.concatenate((complete, unfinished)))
-    y = np.concatenate((np.ones(len(complete)), np.zeros(len(unfinished))))
-    weight = np.where(y == 1, 0.5 / len(complete), 0.5 / len(unfinished))
+    n, m = len(complete), len(unfinished)
+    y = np.concatenate((np.full(n, (n + 1) / (n + 2)), np.full(m, 1 / (m + 2))))
+    weight = np.concatenate((np.full(n, 0.5 / n), np.full(m, 0.5 / m)))
     both = np.stack((x, np.ones_like(x)), 1)
     found = np.array([1.0, 0.0])
-    for _ in range(50):
+    for _ in range(100):
         p = 1 / (1 + np.exp(-np.clip(both @ found, -30, 30)))
         slope = both.T @ (weight * (p - y))
         curve = (both * (weight * p * (1 - p))[:, None]).T @ both + 1e-9 * np.eye(2)
-        found -= np.linalg.solve(curve, slope)
+        step = np.linalg.solve(curve, slope)
+        found -= step / max(1.0, float(np.abs(step).max()))
     return round(float(found[0]), 4), round(float(found[1]), 4)
