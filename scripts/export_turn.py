@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ PARITY = 40
 """Prompts that the two are compared on."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _options()
+    options = _options(arguments)
     recipe = Recipe.of_checkpoint(options.checkpoint)
     labelled = None if options.dev is None else _labelled(options, recipe)
     exported = _load(options, recipe)
@@ -82,7 +83,7 @@ def _labelled(options: argparse.Namespace, recipe: Recipe) -> Labelled:
     return Labelled(pairs, reader, options.max_tokens)
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("bundle", type=Path, help="the folder to fill")
@@ -93,7 +94,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=2_000, help="of a language, at most")
     parser.add_argument("--tpr", type=float, default=0.993, help="that the thresholds give on dev")
     parser.add_argument("--max-tokens", type=int, default=128, help="of a prompt")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +40,9 @@ EVERY = 4
 """One position in so many is asked for the next token."""
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _options()
+    options = _options(arguments)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
     recipe = _prepare(options)
@@ -50,7 +50,7 @@ def main() -> None:
     run.train()
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("data", type=Path, help="dialogues, JSON lines, perhaps .xz")
     parser.add_argument("out", type=Path, help="folder of the checkpoint")
@@ -72,7 +72,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--lm", type=float, default=0.5, help="weight of next-token prediction")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    return parser.parse_args()
+    parser.add_argument("--eager", action="store_true", help="slower, without a C++ compiler")
+    return parser.parse_args(arguments)
 
 
 def _prepare(options: argparse.Namespace) -> Recipe:
@@ -130,7 +131,7 @@ class Run:
         self.optimizer = _optimizer(self.network, options.rate)
         self.step, self.seconds = 0, 0.0
         self._resume()
-        self.body = torch.compile(self.network.model)
+        self.body = self.network.model if options.eager else torch.compile(self.network.model)
         self.dev = None if options.dev is None else Dev(options.dev, recipe, options.languages)
 
     def _resume(self) -> None:

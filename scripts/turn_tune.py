@@ -13,7 +13,7 @@ from nearvoice.turn_prompt import Reader
 from nearvoice.turn_rates import auc, threshold_for, tnr_at
 from nearvoice.turn_text import Turn
 
-FEWEST = 200
+FEWEST = 150
 """Pairs of a language that a threshold of its own is chosen from."""
 
 
