@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from nearvoice.turn import locate
 from tests.offline import sample
 from tests.offline.console import RATE, ROOT, Console, agent_process, stop
 
@@ -26,10 +27,17 @@ async def held(log):
         return console, await stop(process)
 
 
-@pytest.mark.model
-def test_the_quickstart_agent_talks_to_a_caller_and_exits_cleanly(tmp_path):
-    log = tmp_path / "agent.log"
+@pytest.fixture(scope="module")
+def call(tmp_path_factory):
+    """A call with the agent: the console, the agent's exit status, and what it printed."""
+    log = tmp_path_factory.mktemp("console") / "agent.log"
     console, status = asyncio.run(asyncio.wait_for(held(log), 80))
+    return console, status, log.read_text(encoding="utf-8")
+
+
+@pytest.mark.model
+def test_the_quickstart_agent_talks_to_a_caller_and_exits_cleanly(call):
+    console, status, printed = call
     states = [event.fields for event in console.events if event.kind == "user_state_changed"]
     assert [state["new_state"] for state in states] == ["US_SPEAKING", "US_LISTENING"]
     finals = [
@@ -42,7 +50,22 @@ def test_the_quickstart_agent_talks_to_a_caller_and_exits_cleanly(tmp_path):
     assert console.heard > 0.4  # the greeting of two words, the reply of three, 0.1 s each
     assert not [event for event in console.events if event.kind == "error"]
     assert status == 0
-    assert "Traceback" not in log.read_text(encoding="utf-8")
+    assert "Traceback" not in printed
+
+
+@pytest.mark.model
+def test_the_console_is_shown_the_prediction_of_the_turn_detector(call):
+    console, _, _ = call
+    (prediction,) = [event for event in console.events if event.kind == "eot_prediction"]
+    (stopped,) = [
+        event
+        for event in console.events
+        if event.kind == "user_state_changed" and event.fields["new_state"] == "US_LISTENING"
+    ]
+    assert prediction.at >= stopped.at
+    assert 0 <= prediction.fields["probability"] <= 1
+    english = locate("nearvoice").threshold_for("en")
+    assert prediction.fields["threshold"] == pytest.approx(english, rel=1e-6)
 
 
 def test_an_agent_that_never_comes_is_a_timeout_that_says_what_came():

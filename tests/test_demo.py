@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import wave
 from itertools import pairwise
 
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scripts import demo, demo_audio, demo_score
+from scripts import demo, demo_audio, demo_score, demo_words
 from scripts.demo_score import Boundary
 from tests.offline import sample
+from tests.offline.call import TurnPredicted
 
 DURATION = 20.0
 
@@ -209,6 +211,10 @@ def test_a_second_run_downloads_nothing_prints_a_timeline_and_saves_its_files(
     printed = capsys.readouterr().out
     for words in ("START of speech", "END of speech", "committed:", "starts to reply", "speaking"):
         assert words in printed
+    predicted = re.findall(
+        r"turn  (ended: p [\d.]+ >=|unfinished: p [\d.]+ <) [\d.]+ for en; [\d.]+ ms", printed
+    )
+    assert f"asked {len(predicted)} times: " in printed
     assert "4 labelled, 4 detected; 0 missed, 0 where nobody speaks" in printed
     assert (tmp_path / "call.png").read_bytes().startswith(b"\x89PNG")
     report = json.loads((tmp_path / "call.json").read_text(encoding="utf-8"))
@@ -218,6 +224,23 @@ def test_a_second_run_downloads_nothing_prints_a_timeline_and_saves_its_files(
     kinds = {entry["kind"] for entry in report["timeline"]}
     assert {"SpeechStarted", "SpeechEnded", "Heard", "TurnCommitted", "ReplyStarted"} <= kinds
     assert len(report["segments"]) == 4
+    predictions = [one for one in report["timeline"] if one["kind"] == "TurnPredicted"]
+    assert len(predictions) == len(predicted) >= 4  # one at each end of speech
+    assert all(one["outcome"] == "predicted" for one in predictions)
+    assert all(one["milliseconds"] > 0 for one in predictions)  # the machine's, on any clock
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "language", "outcome", "says"),
+    [
+        (0.9, 0.2, "de", "predicted", "ended: p 0.900 >= 0.200 for de; 1.5 ms"),
+        (0.1, 0.2, None, "predicted", "unfinished: p 0.100 < 0.200 for any language; 1.5 ms"),
+        (1.0, 0.2, "de", "late", "released: its prediction is late; 1.5 ms"),
+    ],
+)
+def test_a_prediction_is_a_line_of_the_timeline(probability, threshold, language, outcome, says):
+    entry = TurnPredicted(7.4, probability, threshold, language, 1.5, outcome)
+    assert demo_words.line(entry) == ("turn", says)
 
 
 @pytest.mark.model
@@ -230,5 +253,7 @@ def test_a_recording_of_ones_own_commits_turns_without_transcript_or_labels(tmp_
     printed = capsys.readouterr().out
     assert "[my] $1 $2 call.flac" in printed
     assert 'committed: "(speech 1)"' in printed
+    assert 'turn_detection="vad"' in printed
+    assert " for en; " not in printed
     assert "no labels come with this recording" in printed
     assert json.loads((tmp_path / "call.json").read_text(encoding="utf-8"))["score"] is None

@@ -42,10 +42,11 @@ def entries(report, kind):
     return [entry for entry in report["timeline"] if entry["kind"] == kind]
 
 
-def test_the_vad_is_prewarmed_in_the_job_process_and_used_there(report):
+def test_vad_and_turn_detector_are_prewarmed_in_the_job_process_and_used_there(report):
     assert report["prewarm_pid"] == report["job_pid"] != report["worker_pid"]
     assert report["vad"] == "livekit.plugins.nearvoice.silero.VAD"
-    assert report["vad_is_the_prewarmed_one"]
+    assert report["turn_detector"] == "livekit.plugins.nearvoice.turn_detector.MultilingualModel"
+    assert report["both_are_the_prewarmed_ones"]
 
 
 def test_speech_starts_and_ends_in_the_job_where_it_does_in_the_audio(report):
@@ -60,3 +61,15 @@ def test_the_turn_is_committed_and_answered_in_the_job(report):
     assert turn["text"] == "Hello?"
     assert [reply["interrupted"] for reply in entries(report, "ReplyEnded")] == [False, False]
     assert not entries(report, "Failed")
+
+
+def test_the_turn_detector_is_asked_in_the_job(report):
+    counts = report["statistics"]
+    assert counts["predicted"] + counts["late"] >= 1
+    assert counts["failed"] == 0
+
+
+def test_the_inference_process_predicts_what_the_job_would_predict_itself(report):
+    thread, process = report["executors"]["thread"], report["executors"]["process"]
+    assert thread["predicted"] == process["predicted"] == len(thread["probabilities"]) > 0
+    assert process["probabilities"] == pytest.approx(thread["probabilities"], abs=1e-6)

@@ -62,6 +62,26 @@ class Heard(Entry):
 
 
 @dataclass(frozen=True)
+class TurnPredicted(Entry):
+    """The turn detector said how likely it is that the user has finished."""
+
+    probability: float
+    threshold: float
+    """Under it the session waits for more."""
+    language: str | None
+    """Whose threshold that is; None for the one of all other languages."""
+    milliseconds: float
+    """What it took, on the machine's clock."""
+    outcome: str
+    """``predicted``, ``late`` or ``failed``."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the session takes the turn as ended."""
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True)
 class TurnCommitted(Entry):
     """The session decided that the user had finished: what it said goes to the LLM."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from livekit.agents import AgentSession, llm, vad
+from livekit.plugins.nearvoice.turn_detector import Prediction
 
 from tests.offline import call as happened
 from tests.offline.call import Call, Entry
@@ -92,6 +93,19 @@ class Recorder:
         else:
             end = round(event.timestamp - event.silence_duration, 3)
             self.add(happened.SpeechEnded(self.now(), end, self._probability))
+
+    def turn_predicted(self, seen: Prediction) -> None:
+        """Write down a prediction: the ``on_prediction`` of a turn detector."""
+        self.add(
+            happened.TurnPredicted(
+                self.now(),
+                round(seen.probability, 4),
+                seen.threshold,
+                seen.language,
+                round(seen.milliseconds, 2),
+                seen.outcome,
+            )
+        )
 
     def reply_ended(self, played: float, interrupted: bool) -> None:
         """Write down that a reply stopped playing."""

@@ -18,12 +18,11 @@ LINES = [Line(1.3, "Hello?")]
 
 
 def models() -> dict[str, Any]:
-    """Return what examples/agent.py gives to its session besides the VAD."""
+    """Return what examples/agent.py gives to its session besides VAD and turn detector."""
     return {
         "stt": ScriptedSTT(LINES),
         "llm": EchoLLM("You said: {text}"),
         "tts": SilentTTS(word=0.1),
-        "turn_handling": {"turn_detection": "vad", "preemptive_generation": {"enabled": False}},
         "aec_warmup_duration": None,
     }
 

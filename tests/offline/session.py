@@ -22,7 +22,7 @@ from livekit.agents import Agent, AgentSession, llm, stt, tts, utils, vad
 from livekit.agents.voice import io
 
 from nearvoice.audio import resample
-from tests.offline.call import Call, Entry
+from tests.offline.call import Call
 from tests.offline.models import EchoLLM, Line, ScriptedSTT, SilentTTS
 from tests.offline.recorder import ObservedVAD, Recorder
 
@@ -158,7 +158,7 @@ async def run_call(
     line_rate: int = LINE_RATE,
     frame: float = FRAME,
     processor: rtc.FrameProcessor[rtc.AudioFrame] | None = None,
-    on_entry: Callable[[Entry], None] = lambda entry: None,
+    recorder: Recorder | None = None,
 ) -> Call:
     """Hold one call with a real ``AgentSession`` and return what happened.
 
@@ -176,9 +176,9 @@ async def run_call(
         line_rate: Sample rate of the frames that the session receives, in Hz.
         frame: Seconds per frame.
         processor: A noise suppressor between the line and the session.
-        on_entry: Called with every entry as it happens.
+        recorder: What watches the session, and a turn detector if it is told of its predictions.
     """
-    recorder = Recorder(on_entry)
+    recorder = recorder or Recorder()
     session = offline_session(
         vad,
         recorder,

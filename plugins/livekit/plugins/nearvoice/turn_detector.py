@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar, Literal, Protocol
 
 from livekit.agents import NOT_GIVEN, LanguageCode, NotGivenOr, Plugin, llm
@@ -206,13 +207,13 @@ class MultilingualModel:
     async def predict_end_of_turn(
         self, chat_ctx: llm.ChatContext, *, timeout: float | None = None
     ) -> float:
-        """Return the probability that the user has finished, from 0 to 1; 1 where none is to be had.
+        """Return the probability that the user has finished, from 0 to 1; 1 where there is none.
 
         Args:
             chat_ctx: The conversation; instructions and function calls are left out.
             timeout: Seconds to wait at most; None for the detector's own.
         """
-        began = time.perf_counter()
+        began = perf_counter()
         limit = self._timeout if timeout is None else timeout
         outcome: Literal["predicted", "late", "failed"] = "predicted"
         messages: list[dict[str, str]] = []
@@ -231,7 +232,7 @@ class MultilingualModel:
             outcome, probability = "failed", RELEASED
             remedy = "`nearvoice doctor` checks the machine"
             self._warn(f"failed, as {type(error).__name__}: {error}", remedy, error)
-        self._report(probability, outcome, time.perf_counter() - began, messages)
+        self._report(probability, outcome, perf_counter() - began, messages)
         return probability
 
     def _report(
@@ -354,7 +355,7 @@ def _checked_threshold(given: Threshold) -> Threshold:
 
 
 def _share(value: object) -> float:
-    if not isinstance(value, numbers.Real) or not 0.0 <= value <= 1.0:
+    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) <= 1.0:
         raise ValueError(f"unlikely_threshold must be from 0 to 1, got {value!r}")
     return float(value)
 

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from nearvoice.turn import Stop, TurnDetector
 from nearvoice.turn_text import Chat
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _LEFT = 4
 """Threads left behind that may still be at work; with more, something hangs."""
 
-_Jobs = SimpleQueue["tuple[Future[Any], Callable[[], Any]] | None"]
+_Jobs = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
 
 
 class PrivateThread(Executor):
@@ -30,7 +31,7 @@ class PrivateThread(Executor):
         self._left: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have the thread call ``fn``.
 
         Raises:
