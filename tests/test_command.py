@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import nearvoice
-from nearvoice import denoise, prepare
+from nearvoice import denoise, prepare, turn, turn_livekit
 from nearvoice.__main__ import main
 from nearvoice.kernels import image
+from nearvoice.turn_bundle import BundleError
 from tests.stores import github, make_wheel, open_world, sha256, table, wheel_source
 
 CONTENT = b"content" * 100
@@ -37,7 +38,7 @@ def test_a_command_is_required_and_help_lists_all(capsys):
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["--help"])
     said = capsys.readouterr().out
-    for command in ("download-files", "verify", "doctor", "denoise"):
+    for command in ("download-files", "verify", "doctor", "denoise", "turn", "calibrate"):
         assert command in said
 
 
@@ -115,22 +116,134 @@ def test_an_unknown_file_is_one_line(world, capsys):
 def test_verify_says_ok_missing_or_corrupt_and_exits_1_if_not_ok(world, capsys):
     world.knows(table("a.bin", CONTENT, [world.server.add("a.bin", CONTENT)]))
     main(["download-files"])
+    capsys.readouterr()
     assert main(["verify"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == [
-        "a.bin",
-        "ok",
-        str(world.cache / "a.bin"),
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["a.bin", "ok", str(world.cache / "a.bin")],
+        ["turn", "detector", "ok", str(turn.WEIGHTS)],
     ]
     (world.cache / "a.bin").write_bytes(b"?")
     assert main(["verify"]) == 1
     said = capsys.readouterr()
-    [line] = said.out.splitlines()
+    line, _ = said.out.splitlines()
     assert line.startswith(f"a.bin             corrupt  {world.cache / 'a.bin'}  has the wrong sha")
     assert f"expected {sha256(CONTENT)}, got {sha256(b'?')}" in line
     assert "nearvoice download-files" in said.err
     (world.cache / "a.bin").unlink()
     assert main(["verify"]) == 1
     assert "a.bin             missing" in capsys.readouterr().out
+
+
+def test_verify_of_a_damaged_turn_detector_says_what_to_do(world, capsys, tmp_path, monkeypatch):
+    world.knows(table("a.bin", CONTENT, [world.server.add("a.bin", CONTENT)]))
+    main(["download-files"])
+    monkeypatch.setattr(turn, "WEIGHTS", tmp_path)
+    capsys.readouterr()
+    assert main(["verify"]) == 1
+    said = capsys.readouterr()
+    assert f"turn detector     missing  {tmp_path}  turn detector {tmp_path}: turn.json" in said.out
+    assert said.err == "install nearvoice again: the turn detector comes with it\n"
+    (tmp_path / "turn.json").write_text("{}")
+    assert main(["verify"]) == 1
+    assert f"turn detector     corrupt  {tmp_path}  " in capsys.readouterr().out
+    assert main(["verify", "a.bin"]) == 0
+    assert "turn detector" not in capsys.readouterr().out
+
+
+# LiveKit's turn detectors
+
+
+@pytest.fixture
+def fetched(world, tmp_path, monkeypatch):
+    """The flavours that are fetched, of LiveKit's turn detectors."""
+    world.knows(table("a.bin", CONTENT, [world.server.add("a.bin", CONTENT)]))
+    flavours = []
+
+    def fetch(flavour):
+        flavours.append(flavour)
+        name = "onnx/model_q8.onnx"
+        return [turn_livekit.Fetched(name, tmp_path / name, 4_000_000)]
+
+    monkeypatch.setattr(turn_livekit, "fetch", fetch)
+    return flavours
+
+
+def test_livekits_are_fetched_when_asked_for_after_their_terms_with_a_line_a_file(fetched, capsys):
+    assert main(["download-files", "--livekit"]) == 0
+    assert fetched == ["multilingual", "en"]
+    lines = capsys.readouterr().out.splitlines()
+    terms = lines.index(turn_livekit.TERMS)
+    assert lines[terms + 1 : terms + 3] == [
+        "onnx/model_q8.onnx     4.0 MB  hf livekit/turn-detector@v0.4.1-intl  ok",
+        "onnx/model_q8.onnx     4.0 MB  hf livekit/turn-detector@v1.2.2-en  ok",
+    ]
+    assert lines[terms + 3].startswith("LiveKit's turn detectors are in ")
+
+
+def test_livekits_are_not_fetched_unless_asked_for(fetched, world, capsys, monkeypatch):
+    assert main(["download-files"]) == 0
+    monkeypatch.setenv(turn_livekit.ENABLED, "0")
+    assert main(["download-files"]) == 0
+    monkeypatch.setenv(turn_livekit.ENABLED, "1")
+    assert main(["download-files", "a.bin"]) == 0
+    assert main(["download-files", "--to", str(world.folder / "usb")]) == 0
+    assert fetched == []
+    assert "LiveKit" not in capsys.readouterr().out
+
+
+def test_livekits_are_fetched_beside_the_files_that_are_named(fetched, capsys):
+    assert main(["download-files", "a.bin", "--livekit"]) == 0
+    assert fetched == ["multilingual", "en"]
+
+
+def test_the_environment_asks_for_livekits_in_the_command_and_in_the_plugin(
+    fetched, capsys, monkeypatch
+):
+    from livekit.plugins.nearvoice import NearvoicePlugin
+
+    plugin = object.__new__(NearvoicePlugin)  # another one must not be registered
+    plugin.download_files()
+    assert fetched == []
+    monkeypatch.setenv(turn_livekit.ENABLED, "1")
+    plugin.download_files()
+    assert fetched == ["multilingual", "en"]
+    assert turn_livekit.TERMS in capsys.readouterr().err
+    assert main(["download-files"]) == 0
+    assert fetched == ["multilingual", "en"] * 2
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), BundleError("was damaged")])
+def test_livekits_that_fail_say_why_and_what_to_do_and_the_other_is_fetched(
+    fetched, capsys, monkeypatch, error
+):
+    works = turn_livekit.fetch
+
+    def fetch(flavour):
+        if flavour == "multilingual":
+            raise error
+        return works(flavour)
+
+    monkeypatch.setattr(turn_livekit, "fetch", fetch)
+    assert main(["download-files", "--livekit"]) == 1
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"livekit/turn-detector v0.4.1-intl: {error}",
+        "run `nearvoice download-files --livekit` again when this is mended; what arrived is kept",
+    ]
+    assert "hf livekit/turn-detector@v1.2.2-en  ok" in said.out
+
+
+def test_livekits_do_not_go_into_a_folder_and_what_does_is_told(fetched, world, capsys):
+    usb = world.folder / "usb"
+    assert main(["download-files", "--livekit", "--to", str(usb)]) == 1
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1
+    assert "copy the folder that it names, the cache of huggingface_hub" in said.err
+    assert "HF_HUB_CACHE" in said.err
+    assert (fetched, said.out, usb.exists()) == ([], "", False)
+
+
+# More of the command
 
 
 def test_a_broken_manifest_is_one_line(monkeypatch, capsys):

@@ -1,12 +1,14 @@
+import re
 import subprocess
 import sys
 
 import pytest
 
-from nearvoice import doctor, files
+from nearvoice import doctor, files, turn, turn_livekit
 from nearvoice.__main__ import main
 from nearvoice.cpu import Processor
 from nearvoice.kernels import image
+from nearvoice.turn_bundle import BundleError, MissingPartError
 from tests.stores import github, open_world, table
 
 CONTENT = b"content"
@@ -116,12 +118,107 @@ def test_an_agent_would_not_start_with_a_corrupt_file(world, capsys):
     assert "a.bin is corrupt: run `nearvoice download-files`" in said.splitlines()[-1]
 
 
+def test_the_turn_detector_is_told_and_asked_about_a_sentence(world):
+    files.download(["a.bin"])
+    told = doctor.diagnose().sections["Turn detector"]
+    bundle = turn.locate("nearvoice")
+    assert told["model"] == f"{bundle.name} {bundle.version}, {bundle.licence}, in {turn.WEIGHTS}"
+    assert told["languages"] == f"{', '.join(bundle.languages)}; others have one threshold"
+    tried = r"0\.\d{3} for 'so what i need is' in \d+\.\d ms, loaded in \d+ ms"
+    assert re.fullmatch(tried, told["one prediction"])
+
+
+def test_an_agent_would_not_start_with_a_damaged_turn_detector(world, tmp_path, monkeypatch):
+    files.download(["a.bin"])
+    monkeypatch.setattr(turn, "WEIGHTS", tmp_path / "gone")
+    found = doctor.diagnose()
+    assert found.sections["Turn detector"]["model"].startswith("failed: turn detector ")
+    [problem] = found.problems
+    assert "turn.json is missing" in problem
+    assert problem.endswith(": install nearvoice again")
+
+
+def test_an_agent_would_not_start_with_a_turn_detector_that_does_not_run(world, monkeypatch):
+    files.download(["a.bin"])
+
+    def broken(self, *question):
+        raise OSError("illegal instruction")
+
+    monkeypatch.setattr(turn.TurnDetector, "predict", broken)
+    found = doctor.diagnose()
+    assert found.sections["Turn detector"]["one prediction"] == "failed: illegal instruction"
+    assert found.problems == (
+        "the turn detector does not run (illegal instruction): install nearvoice again",
+    )
+
+
+def test_the_turn_detector_is_not_tried_after_another_problem(world):
+    told = doctor.diagnose().sections["Turn detector"]  # a.bin is missing
+    assert told["one prediction"] == "not tried"
+    assert told["model"].startswith(turn.locate("nearvoice").name)
+
+
+def test_a_turn_detector_that_cannot_be_imported_is_a_reason_not_to_start(world, monkeypatch):
+    files.download(["a.bin"])
+    monkeypatch.setitem(sys.modules, "nearvoice.turn", None)
+    assert "nearvoice.turn cannot be imported" in doctor.diagnose().verdict
+
+
+def test_livekits_turn_detectors_are_a_problem_only_where_the_environment_asks_for_them(
+    world, monkeypatch
+):
+    files.download(["a.bin"])
+    monkeypatch.setattr(turn_livekit, "_cached", _no_hub)
+    found = doctor.diagnose()
+    assert found.sections["Turn detector"]["livekit-multilingual"] == "not downloaded  (optional)"
+    assert found.problems == ()
+    monkeypatch.setenv(turn_livekit.ENABLED, "1")
+    assert doctor.diagnose().problems == (
+        "livekit-multilingual is missing, livekit-en is missing: "
+        "run `nearvoice download-files --livekit`",
+    )
+
+
+def _no_hub(flavour, name):
+    raise MissingPartError(f"{name} of {flavour} is missing")
+
+
+def test_livekits_turn_detectors_that_are_there_are_told_with_their_licence(world, monkeypatch):
+    monkeypatch.setattr(turn_livekit, "read", lambda flavour: turn.locate("nearvoice"))
+    told = doctor.diagnose().sections["Turn detector"]
+    bundle = turn.locate("nearvoice")
+    expected = f"{bundle.version}, {bundle.licence}, in {turn.WEIGHTS}"
+    assert told["livekit-multilingual"] == told["livekit-en"] == expected
+
+
+def test_livekits_turn_detectors_that_are_damaged_are_told(world, monkeypatch):
+    def damaged(flavour):
+        raise BundleError(f"{flavour} is odd")
+
+    files.download(["a.bin"])
+    monkeypatch.setattr(turn_livekit, "read", damaged)
+    told = doctor.diagnose().sections["Turn detector"]
+    assert told["livekit-en"] == "failed: en is odd  (optional)"
+    monkeypatch.setenv(turn_livekit.ENABLED, "1")
+    assert "livekit-en is damaged: run" in doctor.diagnose().verdict
+
+
 def test_versions_cpu_cache_kernel_and_hub_are_told(world, capsys):
     main(["doctor"])
     said = capsys.readouterr().out
     for name in (
         *("python", "os", "nearvoice", "livekit-agents", "numpy", "soxr", "onnxruntime"),
-        *("huggingface-hub", "model", "features", "cores", "folder", "writable", "silero"),
+        *(
+            "tokenizers",
+            "jinja2",
+            "huggingface-hub",
+            "model",
+            "features",
+            "cores",
+            "folder",
+            "writable",
+            "silero",
+        ),
         *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "HF_TOKEN"),
     ):
         assert f"\n  {name:20}  " in said

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import __version__
+from . import __version__, turn_command
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -52,6 +52,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="fill this folder instead of the cache: NEARVOICE_MODELS_DIR of another machine",
     )
+    download.add_argument(
+        "--livekit",
+        action="store_true",
+        help="also LiveKit's turn detectors, whose licence is shown first, into the cache of "
+        "huggingface_hub; so does NEARVOICE_LIVEKIT_MODELS=1",
+    )
     download.set_defaults(run=_download_files)
 
     verify = commands.add_parser("verify", help="hash the model files again; fetches nothing")
@@ -62,6 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(run=_doctor)
 
     _add_denoise(commands.add_parser("denoise", help="write a WAV file anew without its noise"))
+
+    turn = commands.add_parser("turn", help="say how likely it is that a user has finished")
+    turn_command.add_turn(turn)
+    turn.set_defaults(run=lambda options: _printed(turn_command.predictions(options)))
+
+    calibrate = commands.add_parser(
+        "calibrate", help="choose the turn detector's thresholds from your own turns"
+    )
+    turn_command.add_calibrate(calibrate)
+    calibrate.set_defaults(run=lambda options: _printed(turn_command.calibration(options, _bar())))
     return parser
 
 
@@ -101,12 +117,16 @@ def _decibels(text: str) -> float | None:
 
 
 def _download_files(options: argparse.Namespace) -> int:
-    from . import files
-    from .prepare import prepare
+    from . import files, turn_livekit
+    from .prepare import LIVEKIT_ELSEWHERE, prepare, prepare_livekit
     from .progress import Lines
 
+    if options.livekit and options.to is not None:
+        raise files.DownloadError(LIVEKIT_ELSEWHERE)
     with Lines() as report:
         prepare(options.names or None, to=options.to, report=report)
+    if options.livekit or (turn_livekit.enabled() and not options.names and options.to is None):
+        prepare_livekit(report)
     if options.to is None:
         print(f"the model files are in {files.cache_dir()}")
     else:
@@ -116,14 +136,18 @@ def _download_files(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     from . import files
+    from .prepare import verify_turn
 
     checks = files.verify(options.names or None)
-    for check in checks:
+    own = [] if options.names else [verify_turn()]
+    for check in (*checks, *own):
         print(f"{check.name:16}  {check.state:7}  {check.path}  {check.detail}".rstrip())
-    if all(check.state == "ok" for check in checks):
-        return 0
-    print("run `nearvoice download-files`: it fetches what is missing or corrupt", file=sys.stderr)
-    return 1
+    if any(check.state != "ok" for check in checks):
+        remedy = "run `nearvoice download-files`: it fetches what is missing or corrupt"
+        print(remedy, file=sys.stderr)
+    if any(check.state != "ok" for check in own):
+        print("install nearvoice again: the turn detector comes with it", file=sys.stderr)
+    return 0 if all(check.state == "ok" for check in (*checks, *own)) else 1
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -137,6 +161,27 @@ def _doctor(options: argparse.Namespace) -> int:
     print()
     print(diagnosis.verdict)
     return 1 if diagnosis.problems else 0
+
+
+def _printed(lines: Iterable[str]) -> int:
+    """Print what a command of the turn detector says."""
+    from .denoise_file import PathError
+    from .spectrogram import MissingMatplotlibError
+    from .turn_bundle import BundleError
+    from .turn_command import LicenceError
+    from .turn_file import TurnsError
+    from .turn_prompt import TemplateError
+
+    try:
+        for line in lines:
+            print(line)
+    except (
+        *(OSError, BundleError, LicenceError),
+        *(MissingMatplotlibError, PathError, TemplateError, TurnsError),
+    ) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 class _OptionError(ValueError):

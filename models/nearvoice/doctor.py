@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from timeit import default_timer
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
@@ -22,10 +23,15 @@ from . import __version__, files
 from .cpu import processor
 
 _DISTRIBUTION = "livekit-plugins-nearvoice"
-_PACKAGES = ("livekit-agents", "numpy", "soxr", "onnxruntime", "huggingface-hub")
+_PACKAGES = (
+    *("livekit-agents", "numpy", "soxr", "onnxruntime", "tokenizers", "jinja2"),
+    "huggingface-hub",
+)
 _COMPILERS = {"numba"}
 """Wanted on some systems only."""
 _FEATURES = ("avx2", "fma", "avx512f", "neon")
+_SENTENCE = "so what i need is"
+"""What the turn detector is asked about."""
 _USES = {"agent": "", "demo": "  (for the demo only)", "request": "  (optional)"}
 
 Facts = dict[str, str]
@@ -49,7 +55,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Return the versions, CPU, cache, files, kernel and Hugging Face settings of this machine."""
+    """Return the versions, CPU, cache, files, models and Hugging Face settings of this machine."""
     problems: list[str] = []
     sections = {
         "Versions": _versions(problems),
@@ -58,6 +64,7 @@ def diagnose() -> Diagnosis:
         "Files": _files(problems),
         "Kernel": _kernel(problems),
         "Noise suppression": _noise_suppression(problems),
+        "Turn detector": _turn_detector(problems),
         "Hugging Face": _hugging_face(),
     }
     return Diagnosis(sections, tuple(problems))
@@ -205,6 +212,65 @@ def _try_hop(model: str, problems: list[str]) -> str:
         problems.append(f"{model} does not run ({error}): install nearvoice again")
         return f"failed: {error}"
     return f"one hop heard by {denoiser.kernel}"
+
+
+def _turn_detector(problems: list[str]) -> Facts:
+    try:
+        from .turn import locate
+    except ImportError as error:
+        problems.append(f"nearvoice.turn cannot be imported ({error}): install nearvoice again")
+        return {"model": "unknown"}
+    tried = not problems
+    try:
+        bundle = locate("nearvoice")
+    except ValueError as error:  # BundleError
+        problems.append(f"{error}: install nearvoice again")
+        return {"model": f"failed: {error}", **_livekit(problems)}
+    return {
+        "model": f"{bundle.name} {bundle.version}, {bundle.licence}, in {bundle.model.parent}",
+        "languages": f"{', '.join(bundle.languages)}; others have one threshold",
+        "one prediction": _try_turn(problems) if tried else "not tried",
+        **_livekit(problems),
+    }
+
+
+def _try_turn(problems: list[str]) -> str:
+    from .turn import TurnDetector
+
+    try:
+        began = default_timer()
+        detector = TurnDetector.load()
+        loaded = default_timer()
+        probability = detector.predict([{"role": "user", "content": _SENTENCE}], "en")
+        predicted = default_timer()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what an agent would meet
+        problems.append(f"the turn detector does not run ({error}): install nearvoice again")
+        return f"failed: {error}"
+    return (
+        f"{probability:.3f} for {_SENTENCE!r} in {(predicted - loaded) * 1e3:.1f} ms, "
+        f"loaded in {(loaded - began) * 1e3:.0f} ms"
+    )
+
+
+def _livekit(problems: list[str]) -> Facts:
+    """Say whether LiveKit's turn detectors are there: wanted only where the environment says so."""
+    from . import turn_livekit
+    from .turn_bundle import BundleError
+
+    facts, bad = {}, []
+    for flavour in turn_livekit.REVISIONS:
+        name = f"livekit-{flavour}"
+        try:
+            found = turn_livekit.read(flavour)
+        except (BundleError, ImportError) as error:
+            missing = isinstance(error, FileNotFoundError)
+            facts[name] = ("not downloaded" if missing else f"failed: {error}") + _USES["request"]
+            bad.append(f"{name} is {'missing' if missing else 'damaged'}")
+            continue
+        facts[name] = f"{found.version}, {found.licence}, in {found.tokenizer.parent}"
+    if bad and turn_livekit.enabled():
+        problems.append(f"{', '.join(bad)}: run `{files.COMMAND} --livekit`")
+    return facts
 
 
 def _hugging_face() -> Facts:

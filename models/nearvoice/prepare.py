@@ -1,4 +1,4 @@
-"""All that is done before an agent starts: model files fetched, kernels compiled."""
+"""All that is done before an agent starts: model files fetched and checked, kernels compiled."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
-from . import files, networks
+from . import files, networks, turn, turn_livekit
+from .download import Outcome
 from .kernels import build, image
-from .progress import Lines
+from .progress import Lines, line
 from .silero import FILE
+from .turn_bundle import BundleError, MissingPartError
 
 _SERVED = {FILE, *(name for model in networks.MODELS.values() for name in model.files)}
 """Model files whose networks are among the kernels."""
+
+LIVEKIT_ELSEWHERE = (
+    "LiveKit's turn detectors do not go into a folder of --to: run `nearvoice download-files "
+    "--livekit`, copy the folder that it names, the cache of huggingface_hub, to the other "
+    "machine, and set HF_HUB_CACHE to it and HF_HUB_OFFLINE=1 there"
+)
 
 
 def prepare(names: Iterable[str] | None = None, *, to: Path | None = None, report: Lines) -> None:
@@ -28,6 +36,45 @@ def prepare(names: Iterable[str] | None = None, *, to: Path | None = None, repor
     files.download(names, to=to, report=report)
     if names is None and to is None and _SERVED & files.manifest().keys():
         _compile(report)
+
+
+def prepare_livekit(report: Lines) -> None:
+    """Show the licence of LiveKit's turn detectors, and fetch what the Hub's cache lacks of them.
+
+    ``report`` is closed by now: huggingface_hub has bars of its own.
+
+    Raises:
+        DownloadError: One of them could not be fetched; the other was.
+    """
+    from huggingface_hub import constants
+
+    report.say(turn_livekit.TERMS)
+    failed = []
+    for flavour, revision in turn_livekit.REVISIONS.items():
+        try:
+            fetched = turn_livekit.fetch(flavour)
+        except (OSError, BundleError) as error:
+            failed.append(f"{turn_livekit.REPOSITORY} {revision}: {error}")
+            continue
+        source = f"hf {turn_livekit.REPOSITORY}@{revision}"
+        for file in fetched:
+            report.say(line(Outcome(file.name, file.bytes, source)))
+    if failed:
+        remedy = "run `nearvoice download-files --livekit` again when this is mended"
+        raise files.DownloadError("\n".join([*failed, f"{remedy}; what arrived is kept"]))
+    report.say(f"LiveKit's turn detectors are in {constants.HF_HUB_CACHE}")
+
+
+def verify_turn() -> files.Check:
+    """Hash the turn detector that comes with nearvoice; nothing is changed."""
+    name = "turn detector"
+    try:
+        turn.locate("nearvoice")
+    except MissingPartError as error:
+        return files.Check(name, turn.WEIGHTS, "missing", str(error))
+    except BundleError as error:
+        return files.Check(name, turn.WEIGHTS, "corrupt", str(error))
+    return files.Check(name, turn.WEIGHTS, "ok")
 
 
 def _compile(report: Lines) -> None:

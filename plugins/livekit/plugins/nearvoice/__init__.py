@@ -24,15 +24,21 @@ class NearvoicePlugin(Plugin):
     def download_files(self) -> None:
         """Fetch every model file of the manifest that the cache lacks, and compile the kernels.
 
+        LiveKit's turn detectors too, if the environment variable ``NEARVOICE_LIVEKIT_MODELS`` asks
+        for them.
+
         Raises:
             nearvoice.files.DownloadError: A file could not be fetched from any of its sources.
         """
-        from nearvoice.prepare import prepare
+        from nearvoice import turn_livekit
+        from nearvoice.prepare import prepare, prepare_livekit
         from nearvoice.progress import Lines
 
         # Its lines go where LiveKit's own go, and are seen whatever the log level is.
         with Lines(stderr=True) as report:
             prepare(report=report)
+        if turn_livekit.enabled():
+            prepare_livekit(report)
 
 
 Plugin.register_plugin(NearvoicePlugin())
