@@ -57,7 +57,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--from", dest="start", type=Path, help="a Qwen2ForCausalLM folder")
     parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
     parser.add_argument(
-        "--minutes", type=float, default=30.0, help="of training, all runs together"
+        "--minutes", type=float, default=30.0, help="of work, all runs together"
     )
     parser.add_argument("--without", nargs="*", default=[], metavar="SRC", help="sources left out")
     parser.add_argument("--languages", nargs="*", help="these only")
@@ -160,14 +160,14 @@ class Run:
         limit, saved, noted = 60 * self.options.minutes, self.seconds, self.seconds
         losses: list[float] = []
         for ids, labels in self._batches():
-            began = time.perf_counter()
+            began = time.thread_time()
             if self.seconds >= limit:
                 break
             self._set_rate(self.seconds / limit)
             losses.append(self._train_on(ids, labels))
             self.step += 1
             if self.step > 5:  # the first steps compile
-                self.seconds += time.perf_counter() - began
+                self.seconds += time.thread_time() - began
             if self.seconds - noted >= 60:
                 noted = self.seconds
                 print(self._note(losses), flush=True)

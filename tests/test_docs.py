@@ -55,3 +55,28 @@ def test_the_documents_name_every_option_of_the_vad() -> None:
     page = (ROOT / "docs/vad.md").read_text("utf-8")
     for option in inspect.signature(silero.VAD.load).parameters:
         assert f"`{option}`" in page
+
+
+def test_the_documents_name_every_option_of_the_turn_detector() -> None:
+    import inspect
+
+    from livekit.plugins.nearvoice import turn_detector
+
+    page = (ROOT / "docs/turn.md").read_text("utf-8")
+    for option in inspect.signature(turn_detector.MultilingualModel).parameters:
+        assert f"`{option}`" in page
+
+
+def test_the_documents_name_every_field_of_a_bundle() -> None:
+    from nearvoice import turn_bundle
+
+    page = (ROOT / "docs/turn-bundle.md").read_text("utf-8")
+    for field in turn_bundle._FIELDS:
+        assert f"`{field}`" in page
+
+
+def test_the_code_of_the_turn_page_runs() -> None:
+    session, alone, *_ = python_blocks("docs/turn.md")
+    for block in (session, alone):
+        compile(block, "docs/turn.md", "exec")
+    exec(alone, {})

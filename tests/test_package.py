@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import nearvoice
+from nearvoice import turn_bundle
 from tests.stores import World, github, open_world, table
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +47,8 @@ def test_the_wheel_has_the_two_packages_and_nothing_else(wheel):
     info = f"livekit_plugins_nearvoice-{nearvoice.__version__}.dist-info/"
     allowed = ("livekit/plugins/nearvoice/", "nearvoice/", info)
     assert [name for name in names if not name.startswith(allowed)] == []
-    assert not any(re.search(r"\.(onnx|npz|wav|safetensors|pyc)$", name) for name in names)
+    weights = [n for n in names if re.search(r"\.(onnx|npz|wav|safetensors|pyc)$", n)]
+    assert weights == ["nearvoice/weights/turn/model.onnx"]  # our own alone
     for name in ("nearvoice/manifest.toml", "nearvoice/py.typed", f"{info}licenses/LICENSE"):
         assert name in names
     assert "livekit/plugins/nearvoice/py.typed" in names
@@ -63,6 +65,16 @@ def test_every_module_is_in_the_wheel(wheel):
 def test_the_namespaces_of_livekit_stay_open(folder):
     # An __init__.py there would hide every other LiveKit plugin.
     assert not (ROOT / folder / "__init__.py").exists()
+
+
+def test_the_turn_detector_in_the_wheel_is_whole(wheel, tmp_path):
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    folder = tmp_path / "nearvoice" / "weights" / "turn"
+    assert {path.name for path in folder.iterdir()} == {
+        *("model.onnx", "tokenizer.json", "turn.json"),
+        "README.md",
+    }
+    assert turn_bundle.read(folder).licence == "Apache-2.0"
 
 
 # The version
@@ -97,6 +109,7 @@ def test_command_plugin_wheel_and_metadata_report_the_same_version(wheel):
 
 DOWNLOAD = """
 import runpy
+sys.modules["livekit.plugins.turn_detector"] = None  # the peer, which would ask the Hub
 sys.argv[1:] = ["download-files"]
 runpy.run_module("livekit.agents", run_name="__main__")
 """
@@ -210,10 +223,58 @@ LAYERS = {
     "sources": {"wheels"},
     "manifest": {"sources"},
     "convert": {"arrays", "manifest", "hush_weights"},
-    "download": {"arrays", "convert", "manifest", "sources", "wheels"},
+    "digest": set(),
+    "download": {"arrays", "convert", "digest", "manifest", "sources", "wheels"},
     "files": {"arrays", "convert", "manifest", "download"},
     "progress": {"download", "manifest"},
 }
+
+
+TURN_LAYERS = {
+    "digest": set(),
+    "onnx_session": set(),
+    "script": set(),
+    "turn_text": set(),
+    "turn_rates": set(),
+    "turn_chat": set(),
+    "turn_prompt": {"turn_text"},
+    "turn_network": {"onnx_session"},
+    "turn_bundle": {"digest", "turn_text"},
+    "turn_livekit": {"digest", "turn_bundle", "turn_chat"},
+    "turn": {"turn_bundle", "turn_livekit", "turn_network", "turn_prompt", "turn_text"},
+}
+
+
+@pytest.mark.parametrize("module", TURN_LAYERS)
+def test_text_prompt_network_and_bundle_of_the_turn_detector_know_only_what_is_below(module):
+    ours = {name.split(".")[1] for name in _imports(MODELS / f"{module}.py") if name[0] == "."}
+    assert ours <= TURN_LAYERS[module]
+
+
+def test_loading_a_turn_detector_imports_no_framework_and_no_jinja():
+    code = (
+        "import sys; from nearvoice.turn import TurnDetector; d = TurnDetector.load();"
+        "d.predict([{'role': 'user', 'content': 'hello'}]); print(*sys.modules)"
+    )
+    heavy = {"livekit", "asyncio", "jinja2", "transformers", "torch", "huggingface_hub", "numba"}
+    assert not heavy & set(_python("-c", code).split())
+
+
+def test_onnxruntime_starts_no_thread_that_tells_of_its_use():
+    code = (
+        "import os, numpy; count = lambda: len(os.listdir('/proc/self/task')); before = count();"
+        "from nearvoice import onnx_session; onnx_session.runtime(); print(count() - before)"
+    )
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("this system does not list threads there")
+    own = {name: value for name, value in os.environ.items() if name not in ("CI", _TELEMETRY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=own
+    )
+    assert done.stdout.split() == ["0"]
+
+
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 
 
 @pytest.mark.parametrize("module", LAYERS)

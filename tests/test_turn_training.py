@@ -232,7 +232,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     class Clock:
         now = 0.0
 
-        def perf_counter(self) -> float:
+        def thread_time(self) -> float:
             Clock.now += 1.0
             return Clock.now
 

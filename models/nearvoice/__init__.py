@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .resample import Resampler
     from .silero import SileroState, SileroVAD
     from .speech import SpeechDetector, SpeechOptions
+    from .turn import TurnDetector
 
 __version__ = "0.1.0"
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SileroVAD",
     "SpeechDetector",
     "SpeechOptions",
+    "TurnDetector",
     "__version__",
 ]
 
@@ -33,6 +35,7 @@ _MODULES = {
     "SileroVAD": "silero",
     "SpeechDetector": "speech",
     "SpeechOptions": "speech",
+    "TurnDetector": "turn",
 }
 """Public name -> the module that has it."""
 
