@@ -241,7 +241,11 @@ TURN_LAYERS = {
     "turn_network": {"onnx_session"},
     "turn_bundle": {"digest", "turn_text"},
     "turn_livekit": {"digest", "turn_bundle", "turn_chat"},
-    "turn": {"turn_bundle", "turn_livekit", "turn_network", "turn_prompt", "turn_text"},
+    "turn_window": {"turn_bundle", "turn_prompt", "turn_text"},
+    "turn": {
+        *("turn_bundle", "turn_livekit", "turn_network", "turn_prompt", "turn_text"),
+        "turn_window",
+    },
 }
 
 

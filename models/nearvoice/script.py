@@ -32,7 +32,7 @@ def language_of(text: str) -> str | None:
     Japanese is known by its kana, of which a text needs few among Chinese characters.
     """
     counts: dict[str | None, int] = {}
-    for char in text[-_READ:]:
+    for char in unicodedata.normalize("NFKC", text[-_READ:]):  # half-width kana have other names
         if char.isalpha():
             script = unicodedata.name(char, "").split(" ")[0].split("-")[0]
             language = _LANGUAGES.get(script)

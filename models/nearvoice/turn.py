@@ -14,7 +14,8 @@ from . import turn_bundle, turn_livekit
 from .turn_bundle import Bundle, BundleError
 from .turn_network import Ids, NetworkError, Prefix, Stop, TurnNetwork
 from .turn_prompt import Reader, Template, TemplateError
-from .turn_text import Chat, Turn, turns
+from .turn_text import Chat
+from .turn_window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,11 +26,6 @@ WEIGHTS = Path(__file__).with_name("weights") / "turn"
 """The bundle that comes with nearvoice."""
 LIVEKIT = {"livekit": "multilingual", "livekit-en": "en"}
 """Name of a model -> LiveKit's, which whoever wants them downloads."""
-
-_KEPT = 0.75
-"""Part of the tokens that are kept when turns are dropped, so that it is not done each time."""
-_BLOCK = 32
-"""Turns that a long conversation is left behind by, at a time."""
 
 
 class TurnDetector:
@@ -53,12 +49,15 @@ class TurnDetector:
 
         Args:
             model: As :func:`locate` takes it.
-            conversations: How many of them, at once, are remembered.
+            conversations: How many of them, at once, are remembered; at least 1.
 
         Raises:
+            ValueError: ``conversations`` is under 1.
             nearvoice.turn_bundle.BundleError: It is damaged, incomplete, or of another version; a
                 ValueError, and when a file is missing also a FileNotFoundError.
         """
+        if conversations < 1:
+            raise ValueError(f"conversations must be at least 1, got {conversations}")
         return cls(_load(locate(model)), conversations)
 
     @property
@@ -89,7 +88,7 @@ class TurnDetector:
         Raises:
             ValueError: Nothing was said.
         """
-        return self._model.ids(messages)
+        return self._model.window.ids(messages)
 
     def prompt(self, messages: Chat) -> str:
         """Return the text that the network reads, before it is cut to the newest tokens.
@@ -97,7 +96,7 @@ class TurnDetector:
         Raises:
             ValueError: Nothing was said.
         """
-        return self._model.template.prompt(self._model.turns(messages))
+        return self._model.template.prompt(self._model.window.turns(messages))
 
     def reset(self) -> None:
         """Forget every conversation."""
@@ -109,11 +108,15 @@ class TurnDetector:
         with self._lock:
             known = max(self._known, key=lambda prefix: prefix.common(wanted), default=None)
         now = self._model.network.read(wanted, known, stop)
+        # The conversation goes on from `known`, or is another that begins alike.
+        goes_on = known is not None and known.common(wanted) * 2 >= len(known.ids)
         with self._lock:
-            # The conversation goes on from `known`, or is another that begins alike.
-            if known in self._known and known.common(wanted) * 2 >= len(known.ids):
-                self._known.remove(known)
-            self._known = [*self._known, now][-self._conversations :]
+            others = [
+                prefix
+                for prefix in self._known
+                if prefix.ids != wanted and not (goes_on and prefix is known)
+            ]
+            self._known = [*others, now][-self._conversations :]
         return now.probability
 
     def _calibrated(self, probability: float, language: str | None) -> float:
@@ -123,7 +126,8 @@ class TurnDetector:
             return probability
         scale, shift = found
         p = min(max(probability, 1e-7), 1 - 1e-7)
-        return 1 / (1 + math.exp(-(scale * math.log(p / (1 - p)) + shift)))
+        logit = scale * math.log(p / (1 - p)) + shift
+        return 0.5 + 0.5 * math.tanh(logit / 2)  # the sigmoid, which does not overflow
 
 
 class _Model:
@@ -148,48 +152,10 @@ class _Model:
             )
         try:
             self.template = Template(bundle.template, bundle.end, bundle.variables)
-            self.reader = Reader(tokenizer, self.template)
+            self.window = Window(bundle, Reader(tokenizer, self.template))
             self.network = TurnNetwork(bundle.model)
         except (TemplateError, NetworkError, ValueError) as error:
             raise BundleError(f"turn detector {folder}: {error}") from error
-
-    def turns(self, messages: Chat) -> list[Turn]:
-        """Return the turns of a conversation."""
-        if len(messages) > 2 * _BLOCK and self.bundle.max_messages is None:
-            # always from a multiple on, or each new message would move everything
-            messages = messages[(len(messages) // _BLOCK - 1) * _BLOCK :]
-        found = turns(messages, self.bundle.normalisation, self.bundle.max_messages)
-        if not found:
-            raise ValueError("nothing was said: there is no message of the user or the assistant")
-        return found
-
-    def ids(self, messages: Chat) -> list[int]:
-        """Return the token ids of a conversation, not more than the network reads."""
-        said, most = self.turns(messages), self.bundle.max_tokens
-        if self.bundle.truncation == "tokens":
-            return self.reader.ids(said)[-most:]
-        ids = self.reader.ids(said[_dropped([self.reader.count(turn) for turn in said], most) :])
-        over = len(ids) - most
-        if over <= 0:
-            return ids
-        step = max(1, int(most * (1 - _KEPT)))  # a turn that is too long by itself
-        return ids[-(-over // step) * step :]
-
-
-def _dropped(counts: Sequence[int], most: int) -> int:
-    """Return how many of the oldest turns are dropped, as if the conversation were heard anew.
-
-    When it becomes longer than ``most`` tokens it is cut to a part of that, so that its beginning
-    stays what it is for a while. The newest turn is never dropped.
-    """
-    first = total = 0
-    for last, count in enumerate(counts):
-        total += count
-        if total > most:
-            while first < last and total > most * _KEPT:
-                total -= counts[first]
-                first += 1
-    return first
 
 
 def locate(model: str | Path) -> Bundle:
@@ -197,8 +163,8 @@ def locate(model: str | Path) -> Bundle:
 
     Args:
         model: ``"nearvoice"``, the weights that come with it; the folder of a bundle; or
-            ``"livekit"`` and ``"livekit-en"``, LiveKit's own, to be used with LiveKit Agents only and
-            fetched by ``nearvoice download-files --livekit``.
+            ``"livekit"`` and ``"livekit-en"``, LiveKit's own, to be used with LiveKit Agents only
+            and fetched by ``nearvoice download-files --livekit``.
 
     Raises:
         nearvoice.turn_bundle.BundleError: As :meth:`TurnDetector.load`.

@@ -1,16 +1,18 @@
-"""A folder in, a checked turn-detector bundle out: ``turn.json``, ``model.onnx``, ``tokenizer.json``.
+"""A folder in, a checked turn-detector bundle out.
 
-``turn.json`` says how the other two are used, and what they must be; docs/turn-bundle.md has every
-field. No code runs from a bundle: ONNX is a graph, and a template runs in Jinja's sandbox.
+``turn.json`` says how ``model.onnx`` and ``tokenizer.json`` are used, and what they must be;
+docs/turn-bundle.md has every field. No code runs from a bundle: ONNX is a graph, and a template
+runs in Jinja's sandbox.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
 from .digest import sha256
@@ -96,12 +98,14 @@ def read(folder: Path) -> Bundle:
     Raises:
         MissingPartError: One of its files is missing; a FileNotFoundError.
         BundleError: ``turn.json`` is of another format version or has a field missing, unknown or
-            wrong, or a file is not the one it was made for.
+            wrong, or a file is not the one it was made for or cannot be read.
     """
     spec = _spec(folder)
     for name, (size, digest) in spec.pop("files").items():
         _check_file(folder, name, size, digest)
     del spec["format"]
+    pairs = spec.get("calibration", {})
+    spec["calibration"] = {language: tuple(pair) for language, pair in pairs.items()}
     return Bundle(model=folder / MODEL, tokenizer=folder / TOKENIZER, **spec)
 
 
@@ -115,9 +119,7 @@ def write(folder: Path, fields: Mapping[str, Any]) -> Bundle:
     Raises:
         BundleError: As :func:`read`.
     """
-    files = {}
-    for name in (MODEL, TOKENIZER):
-        files[name] = [(folder / name).stat().st_size, sha256(folder / name)]
+    files = {name: _measured(folder, name) for name in (MODEL, TOKENIZER)}
     spec = {"format": FORMAT, **fields, "files": files}
     text = json.dumps(spec, indent=2, ensure_ascii=False)
     (folder / SPEC).write_text(f"{text}\n", encoding="utf-8")
@@ -135,38 +137,50 @@ def _missing(folder: Path, name: str) -> NoReturn:
     )
 
 
-def _spec(folder: Path) -> dict[str, Any]:
+_What = TypeVar("_What")
+
+
+def _of_file(folder: Path, name: str, read_file: Callable[[Path], _What]) -> _What:
     try:
-        text = (folder / SPEC).read_text("utf-8")
+        return read_file(folder / name)
     except (FileNotFoundError, NotADirectoryError):
-        _missing(folder, SPEC)
+        _missing(folder, name)
+    except OSError as error:
+        _refuse(folder, f"{name} cannot be read: {error}", "it must be a file that you may read")
+
+
+def _measured(folder: Path, name: str) -> tuple[int, str]:
+    """Return the bytes and the sha256 of a file."""
+    return _of_file(folder, name, lambda path: (path.stat().st_size, sha256(path)))
+
+
+def _spec(folder: Path) -> dict[str, Any]:
+    text = _of_file(folder, SPEC, Path.read_bytes)
     try:
         spec = json.loads(text)
-    except ValueError as error:
-        _refuse(folder, f"{SPEC} is not JSON: {error}")
+    except (ValueError, RecursionError) as error:
+        _refuse(folder, f"{SPEC} is not JSON that can be read: {error}")
     if not isinstance(spec, dict):
         _refuse(folder, f"{SPEC} is not a JSON object")
-    if spec.get("format") != FORMAT:
+    if not _is_format(spec.get("format")):
+        version = short(spec.get("format"))
         _refuse(
             folder,
-            f"{SPEC} is of format version {spec.get('format')!r}, and {FORMAT} is what is known here",
+            f"{SPEC}, field format: is version {version}, and {FORMAT} is what is known here",
             "export it again, or update nearvoice",
         )
-    for name in spec.keys() - _FIELDS.keys():
-        _refuse(folder, f"{SPEC}, field {name}: is unknown; known are {', '.join(_FIELDS)}")
+    for name in sorted(spec.keys() - _FIELDS.keys()):
+        _refuse(folder, f"{SPEC}, field {name!r}: is unknown; known are {', '.join(_FIELDS)}")
     for name, (good, what) in _FIELDS.items():
         if name not in spec and name not in _OPTIONAL:
             _refuse(folder, f"{SPEC}, field {name}: is missing")
         if name in spec and not good(spec[name]):
-            _refuse(folder, f"{SPEC}, field {name}: must be {what}, not {spec[name]!r}")
+            _refuse(folder, f"{SPEC}, field {name}: must be {what}, not {short(spec[name])}")
     return spec
 
 
 def _check_file(folder: Path, name: str, size: int, digest: str) -> None:
-    try:
-        found = (folder / name).stat().st_size, sha256(folder / name)
-    except FileNotFoundError:
-        _missing(folder, name)
+    found = _measured(folder, name)
     if found != (size, digest):
         _refuse(
             folder,
@@ -176,10 +190,16 @@ def _check_file(folder: Path, name: str, size: int, digest: str) -> None:
 
 
 _Rule = tuple[Callable[[Any], bool], str]
+_LARGEST = 2**31 - 1
+"""Of whole numbers."""
+
+
+def _is_format(value: object) -> bool:
+    return type(value) is int and value == FORMAT
 
 
 def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _is_share(value: object) -> bool:
@@ -191,7 +211,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_size(value: object) -> bool:
-    return type(value) is int and value > 0
+    return type(value) is int and 0 < value <= _LARGEST
 
 
 def _by_name(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -214,15 +234,16 @@ def _are_files(value: object) -> bool:
 
 
 _TEXT: _Rule = (_is_text, "a text")
+_SIZE = f"a whole number from 1 to {_LARGEST}"
 _FIELDS: dict[str, _Rule] = {
-    "format": (lambda value: value == FORMAT, str(FORMAT)),
+    "format": (_is_format, str(FORMAT)),
     "name": _TEXT,
     "version": _TEXT,
     "licence": _TEXT,
     "template": _TEXT,
     "end": _TEXT,
-    "vocabulary": (_is_size, "a whole number above 0"),
-    "max_tokens": (_is_size, "a whole number above 0"),
+    "vocabulary": (_is_size, _SIZE),
+    "max_tokens": (_is_size, _SIZE),
     "threshold": (_is_share, "from 0 to 1"),
     "thresholds": (_by_name(_is_share), "languages, each from 0 to 1"),
     "calibration": (_by_name(_is_pair), "languages, each with a scale and a shift"),
@@ -231,7 +252,7 @@ _FIELDS: dict[str, _Rule] = {
         lambda value: value in NORMALISATIONS,
         f"one of {', '.join(NORMALISATIONS)}",
     ),
-    "max_messages": (lambda value: value is None or _is_size(value), "a number above 0, or null"),
+    "max_messages": (lambda value: value is None or _is_size(value), f"{_SIZE}, or null"),
     "truncation": (
         lambda value: value in get_args(Truncation),
         f"one of {', '.join(get_args(Truncation))}",

@@ -48,6 +48,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.options = onnx_session.runtime().RunOptions()
+        self.options.log_severity_level = 4  # or stopping it prints an error
 
     def stop(self) -> None:
         """Stop it now, or when it begins."""
@@ -57,6 +58,9 @@ class Stop:
     def stopped(self) -> bool:
         """Whether it was stopped."""
         return bool(self.options.terminate)
+
+
+_INPUTS = {"input_ids": "tensor(int64)", "past": "tensor(float)"}
 
 
 class TurnNetwork:
@@ -69,7 +73,7 @@ class TurnNetwork:
         path: The ONNX file.
 
     Raises:
-        NetworkError: It is not ONNX, or has other inputs.
+        NetworkError: It is not ONNX, or has other inputs or outputs.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,12 +83,14 @@ class TurnNetwork:
             )
         except Exception as error:  # onnxruntime's own classes share no other base
             raise NetworkError(f"{path} does not load: {error}") from error
-        shapes = {value.name: value.shape for value in self._session.get_inputs()}
-        if "input_ids" not in shapes or shapes.keys() - {"input_ids", "past"}:
-            raise NetworkError(
-                f"{path} has the inputs {', '.join(shapes)}; known are input_ids, and past"
-            )
-        self._empty = _empty(path, shapes["past"]) if "past" in shapes else None
+        inputs = {value.name: value for value in self._session.get_inputs()}
+        types = {name: value.type for name, value in inputs.items()}
+        if "input_ids" not in types or types.items() - _INPUTS.items():
+            raise NetworkError(f"{path} has the inputs {types}; known are {_INPUTS}, past or not")
+        outputs = {value.name for value in self._session.get_outputs()}
+        if "past" in inputs and not {"probability", "present"} <= outputs:
+            raise NetworkError(f"{path} takes a past, and gives no probability and present")
+        self._empty = _empty(path, inputs["past"].shape) if "past" in inputs else None
 
     @property
     def keeps(self) -> bool:
@@ -131,7 +137,7 @@ class TurnNetwork:
 def _empty(path: Path, shape: Sequence[Any]) -> npt.NDArray[np.float32]:
     """Return the past of a conversation that has not begun."""
     sizes = [0 if axis == 4 else size for axis, size in enumerate(shape)]
-    if len(sizes) != 6 or not all(isinstance(size, int) for size in sizes):
+    if sizes[1:3] != [2, 1] or len(sizes) != 6 or not all(isinstance(n, int) for n in sizes):
         raise NetworkError(
             f"{path} has a past of shape {shape}, not [layers, 2, 1, heads, n, size]"
         )

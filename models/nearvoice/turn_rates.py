@@ -1,7 +1,7 @@
 """Probabilities of complete and of unfinished turns in, how well a threshold tells them apart out.
 
-A turn counts as ended where its probability is not under the threshold, as in LiveKit's session. TPR
-is the share of complete turns that are seen to be; TNR that of unfinished ones.
+A turn counts as ended where its probability is not under the threshold, as in LiveKit's session.
+TPR is the share of complete turns that are seen to be; TNR that of unfinished ones.
 """
 
 from __future__ import annotations
@@ -26,11 +26,16 @@ class Rate(NamedTuple):
 
 
 def auc(complete: Scores, unfinished: Scores) -> float:
-    """Return how often a complete turn scores above an unfinished one; a draw counts half."""
+    """Return how often a complete turn scores above an unfinished one; a draw counts half.
+
+    NaN if there is none of either.
+    """
+    n, m = len(complete), len(unfinished)
+    if not n or not m:
+        return math.nan
     scores = np.concatenate((complete, unfinished))
     _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # from 1; draws share their mean
-    n, m = len(complete), len(unfinished)
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
@@ -42,8 +47,8 @@ def threshold_for(complete: Scores, tpr: float) -> float:
     """
     if not len(complete) or not 0.0 < tpr <= 1.0:
         raise ValueError(f"tpr must be above 0 and at most 1, got {tpr}, of {len(complete)} turns")
-    missed = math.floor((1.0 - tpr) * len(complete) + 1e-9)
-    return float(np.sort(complete)[missed])
+    found = max(1, math.ceil(tpr * len(complete) - 1e-9))
+    return float(np.sort(complete)[-found])
 
 
 def tpr(complete: Scores, threshold: float) -> Rate:
@@ -71,8 +76,10 @@ def _rate(k: int, n: int, z: float = 1.959964) -> Rate:
 
 
 def ece(complete: Scores, unfinished: Scores, bins: int = 10) -> float:
-    """Return the expected calibration error over bins of equal width."""
+    """Return the expected calibration error over bins of equal width; NaN if there are no turns."""
     scores = np.concatenate((complete, unfinished))
+    if not len(scores):
+        return math.nan
     truth = np.concatenate((np.ones(len(complete)), np.zeros(len(unfinished))))
     place = np.minimum((scores * bins).astype(int), bins - 1)
     gaps = [abs(scores[place == b].sum() - truth[place == b].sum()) for b in range(bins)]
