@@ -1,7 +1,7 @@
 """LiveKit's own turn detectors, where whoever wants them has downloaded them.
 
-They stay in the cache of huggingface_hub, where livekit-plugins-turn-detector 1.8.9 has them too, at
-the revisions it names (``models.py``). Licence: LiveKit Model License, see :data:`TERMS`.
+They stay in the cache of huggingface_hub, where livekit-plugins-turn-detector 1.8.9 has them too,
+at the revisions it names (``models.py``). Licence: LiveKit Model License, see :data:`TERMS`.
 """
 
 from __future__ import annotations
@@ -62,24 +62,31 @@ def fetch(flavour: str) -> list[Fetched]:
         OSError: It could not be fetched.
         BundleError: What came is not what the Hub said it would be, or cannot be used.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
     fetched = []
     for name in (*_PARTS, *_PERHAPS):
-        try:
-            found = hf_hub_download(REPOSITORY, name, revision=REVISIONS[flavour])
-        except LocalEntryNotFoundError as error:
-            raise OSError(f"{name} of {REPOSITORY} could not be fetched: {error}") from error
-        except EntryNotFoundError as error:
-            if name in _PARTS:
-                raise OSError(f"{REPOSITORY} has no {name}: {error}") from error
-            continue
-        path = Path(found)
-        _check_blob(path)
-        fetched.append(Fetched(name, path, path.stat().st_size))
+        path = _download(flavour, name)
+        if path is not None:
+            _check_blob(path)
+            fetched.append(Fetched(name, path, path.stat().st_size))
     read(flavour)
     return fetched
+
+
+def _download(flavour: str, name: str) -> Path | None:
+    """Return where a file is, None for one that the repository need not have and has not."""
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    revision = REVISIONS[flavour]
+    try:
+        return Path(hf_hub_download(REPOSITORY, name, revision=revision))
+    except Exception as error:  # of huggingface_hub, or of the HTTP library that it uses
+        local = isinstance(error, LocalEntryNotFoundError)  # then the cache may know
+        known = try_to_load_from_cache(REPOSITORY, name, revision=revision)
+        absent = known is _CACHED_NO_EXIST or (isinstance(error, EntryNotFoundError) and not local)
+        if name in _PERHAPS and absent:
+            return None
+        raise OSError(f"{name} of {REPOSITORY} {revision} could not be fetched: {error}") from error
 
 
 def _check_blob(path: Path) -> None:

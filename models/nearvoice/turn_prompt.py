@@ -1,7 +1,7 @@
 """Turns in, the text and the token ids out that a turn detector's network reads.
 
-A chat template writes the turns as one text, which ends where the last turn does. The template's own
-tokens are the only special ones: what looks like one in the words of a caller stays words.
+A chat template writes the turns as one text, which ends where the last turn does. The template's
+own tokens are the only special ones: what looks like one in the words of a caller stays words.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from .turn_text import Turn
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_MARK = "\ufdd0"
-"""Breaks what looks like a special token in the words of a caller; not a character of any text."""
+_HIDDEN = 0x10F000
+"""From here on, characters for private use that hide special tokens in the words of a caller."""
 _PIECES = 512
 """Pieces of text whose ids are remembered: those of some conversations."""
 
@@ -30,9 +30,9 @@ class TemplateError(ValueError):
 class Template:
     """A chat template: turns in, text out, up to where the last turn ends.
 
-    Jinja runs in its sandbox, with the settings and functions that transformers gives to templates
-    (5.24, ``utils/chat_template_utils.py``). The plainest templates, a few words around each turn,
-    need no Jinja, and do not import it.
+    Jinja runs in its sandbox, with the settings of transformers (5.24,
+    ``utils/chat_template_utils.py``) and, of its functions, ``raise_exception`` and ``tojson``. The
+    plainest templates, a few words around each turn, need no Jinja, and do not import it.
 
     Args:
         source: Of the template.
@@ -70,9 +70,11 @@ class Template:
 _Writer = Callable[[Sequence[Turn]], str]
 
 _PLAIN = re.compile(
-    r"([^{}\n]*)\{% for message in messages %\}([^{}\n]*)\{\{ message\.role \}\}([^{}\n]*)"
-    r"\{\{ message\.content \}\}([^{}\n]*)\{% endfor %\}([^{}\n]*)"
+    r"(|[^{}\s][^{}\r\n]*)\{% for message in messages %\}([^{}\r\n]*)"
+    r"\{\{ message\.role \}\}([^{}\r\n]*)\{\{ message\.content \}\}([^{}\r\n]*)"
+    r"\{% endfor %\}([^{}\r\n]*)"
 )
+"""Without what Jinja changes: other line ends, and spaces that begin a line before a block."""
 
 
 def _plain_writer(source: str) -> _Writer | None:
@@ -116,7 +118,7 @@ def _jinja_writer(source: str, variables: dict[str, str]) -> _Writer:
                 add_generation_prompt=False,
                 **variables,
             )
-        except (JinjaError, TypeError, ValueError) as error:
+        except Exception as error:  # a template may do anything that fails
             raise TemplateError(f"the chat template fails on these turns: {error}") from error
 
     return write
@@ -144,6 +146,9 @@ class Reader:
         self._special: dict[str, int] = special
         longest_first = sorted(map(re.escape, special), key=len, reverse=True)
         self._pattern = re.compile(f"({'|'.join(longest_first)})" if special else r"(?!)")
+        first = sorted({ord(token[0]) for token in special})
+        self._hide = {char: _HIDDEN + at for at, char in enumerate(first)}
+        self._show = {hidden: char for char, hidden in self._hide.items()}
         self._piece = functools.lru_cache(_PIECES)(self._encode)
         self._count = functools.lru_cache(_PIECES)(self._count_turn)
 
@@ -159,7 +164,7 @@ class Reader:
             if piece in self._special:
                 ids.append(self._special[piece])
             elif piece:
-                ids += self._piece(piece.replace(_MARK, ""))
+                ids += self._piece(piece.translate(self._show))
         return ids
 
     def count(self, turn: Turn) -> int:
@@ -170,15 +175,13 @@ class Reader:
         return len(self.ids([turn]))
 
     def _words(self, turn: Turn) -> Turn:
-        """Return the turn with what looks like a special token in it broken."""
+        """Return the turn with what looks like a special token in it hidden."""
         if not self._pattern.search(turn.content):
             return turn
-        content = turn.content.replace(_MARK, "")
-        return turn._replace(
-            content=self._pattern.sub(lambda m: f"{m[0][:1]}{_MARK}{m[0][1:]}", content)
-        )
+        return turn._replace(content=turn.content.translate(self._hide))
 
     def _encode(self, piece: str) -> list[int]:
+        piece = piece.encode("utf-8", "replace").decode()  # half a surrogate pair is no text
         ids: list[int] = self._tokenizer.encode(piece, add_special_tokens=False).ids
         return ids
 

@@ -1,7 +1,7 @@
 """What a turn detector reads: messages made plain, merged, and cut to the newest.
 
-The rules are those of livekit-plugins-turn-detector 1.8.9, ``base.py``, which LiveKit's weights were
-trained with: ours were too.
+The rules are those of livekit-plugins-turn-detector 1.8.9, ``base.py``, which LiveKit's weights
+were trained with: ours were too.
 """
 
 from __future__ import annotations
