@@ -28,6 +28,9 @@ from . import (
     speed,
     startup,
     tiles,
+    turn_speed,
+    turn_startup,
+    turn_worker,
     vad,
     window,
     worker,
@@ -64,6 +67,11 @@ TASKS = {
     "noise-delay": Task(lambda a: noise_delay.delay(_audio(a)), noise_delay.report),
     "noise-hour": Task(lambda a: noise_hour.hour(_audio(a)), noise_hour.report),
     "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
+    "turn-speed": Task(lambda a: turn_speed.speed(_audio(a), a.rounds), turn_speed.report),
+    "turn-worker": Task(
+        lambda a: turn_worker.work(min(a.rounds, worker.ROUNDS)), turn_worker.report
+    ),
+    "turn-startup": Task(lambda a: turn_startup.startup(a.rounds), turn_startup.report),
 }
 
 

@@ -8,6 +8,7 @@ is Linux's own account of each process, ``/proc/PID/smaps_rollup``:
 - resident memory (RSS): each page in full, shared or not. It is what ``top`` shows.
 """
 
+import json
 import os
 import signal
 import statistics
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +84,10 @@ class Worker(NamedTuple):
     """In the last phase."""
     total: float
     """Proportional MiB of all processes in the last phase: worker, forkserver, jobs, the rest."""
+    shared: Sequence[Memory] = ()
+    """In the last phase, what the forkserver made beside jobs: the inference process, if any."""
+    times: Sequence[Sequence[float]] = ()
+    """Job -> what each of its predictions took in ms; of turn detectors only."""
 
 
 def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dict[str, Any]:
@@ -127,8 +132,8 @@ def measure(
         measured: dict[str, list[Worker]] = {name: [] for name in steps}
         for turn in range(1, rounds + 1):
             for name, taken in steps.items():
-                measured[name].append(_run(taken, Path(call.name), jobs))
-                heard = _median(measured[name][-1].jobs["heard"])
+                measured[name].append(run(taken, jobs, Path(call.name)))
+                heard = median(measured[name][-1].jobs["heard"])
                 print(f"round {turn} of {rounds}: {name}: {heard.unique:.1f} MiB", file=sys.stderr)
     return measured
 
@@ -150,9 +155,9 @@ def rows(
     """
     found: dict[str, dict[str, Any]] = {}
     for phase, words in PHASES.items():
-        nothing = [_median(worker.jobs[phase]) for worker in measured[none]]
+        nothing = [median(worker.jobs[phase]) for worker in measured[none]]
         for name, workers in measured.items():
-            job = [_median(worker.jobs[phase]) for worker in workers]
+            job = [median(worker.jobs[phase]) for worker in workers]
             pairs = zip(job, nothing, strict=True)
             found[f"{name}, {words}"] = {
                 "unique_mib": spread([memory.unique for memory in job]),
@@ -171,18 +176,29 @@ def rows(
     return found
 
 
-def _median(memories: Iterable[Memory]) -> Memory:
+def median(memories: Iterable[Memory]) -> Memory:
+    """Return the median of each kind of memory."""
     return Memory(*(statistics.median(values) for values in zip(*memories, strict=True)))
 
 
 # ---- processes --------------------------------------------------------------------------------
 
 
-def _run(steps: tuple[str, str], call: Path, jobs: int) -> Worker:
-    """Run one worker from start to end; return its memory."""
+def run(steps: tuple[str, str], jobs: int, call: Path | None = None) -> Worker:
+    """Run one worker from start to end; return its memory.
+
+    Args:
+        steps: (import, load); what is loaded is as :mod:`.worker_agent` takes it.
+        jobs: Job processes at once.
+        call: int16 mono at 24 kHz that they hear, where they hear.
+
+    Raises:
+        RuntimeError: The worker ended early, or its jobs did not reach a phase in time.
+    """
     with tempfile.TemporaryDirectory() as name, _worker(Path(name), jobs, *steps) as process:
         folder = Path(name)
-        (folder / "call.pcm").symlink_to(call)
+        if call is not None:
+            (folder / "call.pcm").symlink_to(call)
         found = {}
         for phase in PHASES:
             reached = _reached(folder, phase, jobs, process)
@@ -191,11 +207,12 @@ def _run(steps: tuple[str, str], call: Path, jobs: int) -> Worker:
                 continue
             pids = [int(path.suffix[1:]) for path in reached]
             time.sleep(0.5)  # what the event loops had left to do is done
-            found[phase], forkserver, total = _read(process.pid, pids)
+            found[phase], forkserver, total, shared = _read(process.pid, pids)
             (folder / f"{phase}.measured").touch()
+        times = [json.loads(path.read_text()) for path in sorted(folder.glob("times.*"))]
         (folder / "over").touch()
         process.wait(LIMIT)
-        return Worker(found, forkserver, total)
+        return Worker(found, forkserver, total, shared, times)
 
 
 @contextmanager
@@ -227,13 +244,18 @@ def _reached(folder: Path, phase: str, jobs: int, process: subprocess.Popen[str]
     return there
 
 
-def _read(worker: int, jobs: list[int]) -> tuple[list[Memory], Memory, float]:
-    """Return the memory of jobs and of their forkserver, and the proportional MiB of all."""
+def _read(worker: int, jobs: list[int]) -> tuple[list[Memory], Memory, float, list[Memory]]:
+    """Return the memory of jobs and of their forkserver, the proportional MiB of all, and others.
+
+    Others are those that the forkserver made beside the jobs.
+    """
     parents = _parents()
     processes = {pid: _memory(pid) for pid in descendants(worker, parents)}
     (forkserver,) = {parents[pid] for pid in jobs}
     total = sum(memory.proportional for memory in processes.values())
-    return [processes[pid] for pid in jobs], processes[forkserver], total
+    others = [pid for pid in processes if parents[pid] == forkserver and pid not in jobs]
+    shared = [processes[pid] for pid in others]
+    return [processes[pid] for pid in jobs], processes[forkserver], total, shared
 
 
 def _memory(pid: int) -> Memory:

@@ -5,15 +5,16 @@ Every job process imports this module too, so it is small and the same for every
     python -m benchmarks.worker_agent FOLDER JOBS IMPORTS LOAD
 
 IMPORTS and LOAD are Python, as the documentation of the VAD has them; LOAD may make an
-``rtc.FrameProcessor`` instead, or nothing. The folder holds the call
-(``call.pcm``: int16 mono at 24 kHz). When a job has loaded its VAD, when it has heard the call
-and when, after a flush, it has heard the call again, it leaves ``loaded.PID``, ``heard.PID`` and
-``flushed.PID`` there and waits for ``loaded.measured`` and so on: so all jobs are measured in the
-same state. ``over`` ends the worker.
+``rtc.FrameProcessor`` instead, or nothing, or a ``Talk`` of ``benchmarks.turn_job``, with which the
+jobs talk and hear nothing. The folder holds the call (``call.pcm``: int16 mono at 24 kHz). When a
+job has loaded its VAD, when it has heard the call and when, after a flush, it has heard the call
+again, it leaves ``loaded.PID``, ``heard.PID`` and ``flushed.PID`` there and waits for
+``loaded.measured`` and so on: so all jobs are measured in the same state. ``over`` ends the worker.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -53,6 +54,9 @@ server.setup_fnc = prewarm
 async def entrypoint(ctx: JobContext) -> None:
     """Listen to the call twice, with a flush in between."""
     vad = ctx.proc.userdata["vad"]
+    if hasattr(vad, "talk"):
+        await _talk(vad, ctx)
+        return
     await _measured("loaded")
     process = vad._process if isinstance(vad, rtc.FrameProcessor) else None
     stream = vad.stream() if vad and not process else None
@@ -65,6 +69,16 @@ async def entrypoint(ctx: JobContext) -> None:
     await _measured("flushed")
     if stream:
         await stream.aclose()
+    ctx.shutdown()
+
+
+async def _talk(talk: Any, ctx: JobContext) -> None:  # noqa: ANN401 - others do not import it
+    talk.begin(ctx.job.room.name)
+    await _measured("loaded")
+    times = await talk.talk((folder / "loaded.measured").stat().st_mtime + 1)
+    (folder / f"times.{os.getpid()}").write_text(json.dumps(times))
+    await _measured("heard")
+    await _measured("flushed")  # nothing is
     ctx.shutdown()
 
 

@@ -362,11 +362,10 @@ def test_a_turn_counts_the_ids_that_it_adds():
     assert sum(map(reader.count, said)) == len(reader.ids(said)) - 2  # the ends of the first two
 
 
-@pytest.mark.parametrize("half", ["\ud83d", "\udc00"])
-def test_half_a_character_is_read_as_a_question_mark(half: str) -> None:
+def test_half_a_character_is_read_as_a_question_mark() -> None:
     detector = TurnDetector.load()
     reader = detector._model.window._reader
-    assert reader.ids([Turn("user", f"yes {half} please")]) == reader.ids(
-        [Turn("user", "yes ? please")]
-    )
-    assert 0.0 < detector.predict([{"role": "user", "content": half}]) < 1.0
+    for half in ("\ud83d", "\udc00"):
+        read = reader.ids([Turn("user", f"yes {half} please")])
+        assert read == reader.ids([Turn("user", "yes ? please")])
+        assert 0.0 < detector.predict([{"role": "user", "content": half}]) < 1.0
