@@ -25,7 +25,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from nearvoice import turn_bundle
+from nearvoice import onnx_session, turn_bundle
 from nearvoice.turn_network import TurnNetwork as OnnxNetwork
 from nearvoice.turn_prompt import Reader, Template
 from scripts import turn_corpus, turn_tune
@@ -165,14 +165,23 @@ def write(exported: Exported, path: Path) -> None:
 
 
 def quantise(precise: Path, small: Path) -> None:
-    """Write the file with its matrices in int8, scaled by column; activations as they come."""
+    """Write the file with its matrices in int8, scaled by column; activations as they come.
+
+    Operations are joined as onnxruntime would join them at each start, of which that is half.
+    """
+    apart = small.with_suffix(".apart.onnx")
     quantize_dynamic(
         precise,
-        small,
+        apart,
         weight_type=QuantType.QInt8,
         per_channel=True,
         extra_options={"MatMulConstBOnly": True},
     )
+    onnxruntime = onnx_session.runtime()
+    options = onnx_session.options()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(small)
+    onnxruntime.InferenceSession(str(apart), options, providers=["CPUExecutionProvider"])
 
 
 @torch.no_grad()

@@ -73,7 +73,8 @@ class Norm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+        # as onnxruntime knows it, and makes one operation of it
+        return x / torch.sqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
 
 
 class Attention(nn.Module):
@@ -97,7 +98,8 @@ class Attention(nn.Module):
         q = self._split(self.q_proj(x), self.heads)
         k = self._split(self.k_proj(x), self.shared)
         v = self._split(self.v_proj(x), self.shared)
-        q, k = _rotate(q, cos, sin).to(v.dtype), _rotate(k, cos, sin).to(v.dtype)
+        turned = _rotate(torch.cat((q, k), 1), cos, sin).to(v.dtype)
+        q, k = turned.split((self.heads, self.shared), 1)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
         q = q.reshape(batch, self.shared, groups, -1, self.size)
