@@ -28,6 +28,7 @@ from . import (
     speed,
     startup,
     tiles,
+    turn_accuracy,
     turn_speed,
     turn_startup,
     turn_worker,
@@ -67,6 +68,7 @@ TASKS = {
     "noise-delay": Task(lambda a: noise_delay.delay(_audio(a)), noise_delay.report),
     "noise-hour": Task(lambda a: noise_hour.hour(_audio(a)), noise_hour.report),
     "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
+    "turn": Task(lambda a: turn_accuracy.accuracy(_data(a)), turn_accuracy.report),
     "turn-speed": Task(lambda a: turn_speed.speed(_audio(a), a.rounds), turn_speed.report),
     "turn-worker": Task(
         lambda a: turn_worker.work(min(a.rounds, worker.ROUNDS)), turn_worker.report
@@ -103,8 +105,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data",
         type=Path,
-        help="folder of speech for vad, vad-drift, vad-quiet, noise, noise-level and noise-words "
-        f"(default: {data.VARIABLE} of the environment); without one they are skipped",
+        help="folder of speech for vad, vad-drift, vad-quiet, noise, noise-level and noise-words, "
+        f"and of text for turn (default: {data.VARIABLE} of the environment); without one they are "
+        "skipped",
     )
     parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes of vad")
     parser.add_argument("--quick", action="store_true", help="half of the set of noise")

@@ -233,14 +233,19 @@ def test_a_long_conversation_gives_the_number_it_gave(detector):
     assert detector.predict(chat(*said)) == pytest.approx(0.485976, abs=1e-6)
 
 
-WHOLE = ["i would like to book a table for two", "no thank you that is all", "yes please"]
-CUT = ["i would like to book a table for", "no thank you that", "so what i need is the"]
-
-
-def test_the_shipped_network_tells_whole_turns_from_cut_ones():
+@pytest.mark.parametrize(
+    ("language", "whole", "cut"),
+    [
+        ("en", "i would like to book a table for two", "i would like to book a table for"),
+        ("en", "no thank you that is all", "no thank you that"),
+        ("de", "ich möchte einen tisch für zwei personen", "ich möchte einen tisch für"),
+        ("fr", "je voudrais réserver une table", "je voudrais réserver une"),
+        ("ja", "明日の午後に予約したいです", "明日の午後に予約し"),
+    ],
+)
+def test_the_shipped_network_puts_a_whole_turn_above_a_cut_of_it(language, whole, cut):
     detector = TurnDetector.load()
-    said = {text: detector.predict(chat(text), "en") for text in (*WHOLE, *CUT)}
-    assert min(said[text] for text in WHOLE) > max(said[text] for text in CUT)
+    assert detector.predict(chat(whole), language) > detector.predict(chat(cut), language)
 
 
 def test_the_shipped_network_never_leaves_0_to_1():
@@ -578,3 +583,11 @@ def test_loading_and_asking_the_shipped_detector_imports_no_framework_and_no_dow
     found = set(done.stdout.split())
     assert {"onnxruntime", "tokenizers"} <= found
     assert not heavy & found
+
+
+def test_a_detector_that_was_warmed_remembers_nothing_of_it(tmp_path):
+    warmed, cold = TurnDetector.load(toy(tmp_path)), TurnDetector.load(toy(tmp_path))
+    runs = Runs(warmed)
+    warmed.warm()
+    assert len(runs.fed) == 1
+    assert warmed.predict(chat("w1 w2")) == cold.predict(chat("w1 w2"))

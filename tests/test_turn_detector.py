@@ -7,6 +7,7 @@ import gc
 import inspect
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -686,3 +687,20 @@ def test_any_conversation_gets_a_probability(said):
     for role, text in said:
         chat.add_message(role=role, content=text)
     assert 0 <= predict(DETECTOR, chat) <= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_thread_that_a_fork_left_behind_is_made_anew() -> None:
+    code = """
+import os, sys, threading
+from livekit.plugins.nearvoice.turn_thread import PrivateThread
+thread = PrivateThread()
+assert thread.submit(lambda: 1).result(5) == 1
+if (child := os.fork()) == 0:
+    os._exit(0 if thread.submit(lambda: 2).result(5) == 2 else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -65,6 +65,10 @@ class TurnDetector:
         """The bundle it was loaded from."""
         return self._model.bundle
 
+    def warm(self) -> None:
+        """Have the network read as much as it ever does, or the first prediction is the slowest."""
+        self._model.network.read((0,) * self.bundle.max_tokens)
+
     def predict(
         self, messages: Chat, language: str | None = None, *, stop: Stop | None = None
     ) -> float:

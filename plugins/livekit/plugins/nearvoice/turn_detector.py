@@ -319,7 +319,9 @@ class EnglishModel(MultilingualModel):
 
 def _backend(model: str | Path, executor: str) -> _Backend:
     if executor == "thread":
-        return InThread(TurnDetector.load(model))
+        detector = TurnDetector.load(model)
+        detector.warm()
+        return InThread(detector)
     if executor == "process":
         return InProcess(model)
     raise ValueError(f'executor must be "thread" or "process", got {executor!r}')

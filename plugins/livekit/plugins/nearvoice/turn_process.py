@@ -54,7 +54,7 @@ class Runner(_InferenceRunner):
     def initialize(self) -> None:
         """Load the models that jobs will ask for."""
         for model in _models():
-            self._detector(model)
+            self._detector(model).warm()
 
     def run(self, data: bytes) -> bytes:
         """Take a request of :class:`InProcess`, return its answer."""

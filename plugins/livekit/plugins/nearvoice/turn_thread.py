@@ -39,7 +39,7 @@ class PrivateThread(Executor):
         """
         future: Future[T] = Future()
         with self._lock:
-            if self._jobs is None:
+            if self._thread is None or not self._thread.is_alive():  # or it was left in a fork
                 self._start()
             assert self._jobs is not None
             self._jobs.put((future, partial(fn, *args, **kwargs)))
