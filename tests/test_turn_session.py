@@ -8,11 +8,14 @@ import logging
 import threading
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from livekit.plugins.nearvoice import silero
-from livekit.plugins.nearvoice.turn_detector import EnglishModel, MultilingualModel
+from livekit.agents.inference_runner import _InferenceRunner
+from livekit.agents.job import _JobContextVar
+from livekit.plugins.nearvoice import silero, turn_process
+from livekit.plugins.nearvoice.turn_detector import EnglishModel, MultilingualModel, share_process
 from livekit.plugins.nearvoice.turn_thread import InThread
 
 from nearvoice.turn import TurnDetector, locate
@@ -205,11 +208,11 @@ class Backend:
         self._left = times
         detector._backend = self
 
-    async def predict(self, messages, language):
+    async def predict(self, messages, language, seconds):
         if self._left > 0:
             self._left -= 1
             await self._first()
-        return await self._own.predict(messages, language)
+        return await self._own.predict(messages, language, seconds)
 
 
 async def hang():
@@ -248,6 +251,46 @@ def test_every_turn_is_committed_once_and_in_time_when_predictions_do_not_come(
     assert getattr(calls.detector.statistics, outcome) == 3
     assert calls.detector.statistics.predicted == 0
     assert len(warned(caplog)) == 1
+    assert not call.of(Failed)
+
+
+class Worker:
+    """LiveKit's inference executor, whose process does not answer as it should."""
+
+    def __init__(self, what):
+        self._what = what
+
+    async def do_inference(self, method, data):
+        await self._what()
+
+
+async def nothing():
+    pass
+
+
+@pytest.mark.model
+@pytest.mark.parametrize(
+    ("what", "outcome", "delay"),
+    [(hang, "late", DEADLINE), (fail, "failed", 0.0), (nothing, "failed", 0.0)],
+    ids=["hangs", "is dead", "says nothing"],
+)
+def test_every_turn_is_committed_once_and_in_time_when_the_inference_process(
+    hellos, monkeypatch, what, outcome, delay
+):
+    monkeypatch.setattr(_InferenceRunner, "registered_runners", {})
+    monkeypatch.delenv(turn_process._MODELS, raising=False)
+    share_process()
+    job = _JobContextVar.set(SimpleNamespace(inference_executor=Worker(what)))
+    try:
+        calls = Calls(unlikely_threshold=UNFINISHED, executor="process")
+    finally:
+        _JobContextVar.reset(job)
+    call = calls.run(hellos, lines=LINES)
+    turns, ends = call.of(TurnCommitted), call.of(SpeechEnded)
+    assert [turn.text for turn in turns] == ["Hello?"] * 3
+    for turn, end in zip(turns, ends, strict=True):
+        assert turn.at - end.at == pytest.approx(delay, abs=0.01)
+    assert [one.outcome for one in call.of(TurnPredicted)] == [outcome] * 3
     assert not call.of(Failed)
 
 
@@ -319,6 +362,8 @@ def test_a_thread_that_really_hangs_holds_neither_the_turn_nor_the_next_predicti
 def test_the_same_words_are_predicted_again_after_another_end_and_computed_once(
     resumed, monkeypatch
 ):
+    calls = Calls(unlikely_threshold=UNFINISHED)
+    calls.detector._backend._thread.submit(lambda: None).result(30)  # it has been warmed
     read, computed = TurnNetwork.read, []
 
     def watched(self, ids, known=None, stop=None):
@@ -327,7 +372,7 @@ def test_the_same_words_are_predicted_again_after_another_end_and_computed_once(
         return found
 
     monkeypatch.setattr(TurnNetwork, "read", watched)
-    call = Calls(unlikely_threshold=UNFINISHED).run(resumed, lines=[Line(1.3, "Hello?")])
+    call = calls.run(resumed, lines=[Line(1.3, "Hello?")])
     first, second = call.of(TurnPredicted)
     assert first.probability == second.probability
     assert computed == [True, False]

@@ -1,7 +1,9 @@
 """Training, export and what lies between them, on a network of a few thousand weights."""
 
+import itertools
 import json
 import lzma
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,14 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from nearvoice.turn import TurnDetector
-from nearvoice.turn_network import TurnNetwork as OnnxNetwork
+from nearvoice.turn_network import TurnNetwork
 from nearvoice.turn_prompt import Reader, Template
+from nearvoice.turn_rates import calibrated, threshold_for
 from nearvoice.turn_text import Turn
 from scripts import export_turn, train_turn, turn_corpus, turn_tune
 from scripts.turn_corpus import ENDED, GOES_ON, IGNORED, TEMPLATE, Dialogue
-from scripts.turn_network import Config, TurnNetwork
+from scripts.turn_network import Config, TurnQwen2, read_weights
+from scripts.turn_recipe import Recipe
 from scripts.turn_smooth import smooth
 
 END = "<|im_end|>"
@@ -128,6 +132,28 @@ def test_what_is_trained_on_is_what_is_read_in_a_call(tokenizer: Tokenizer) -> N
     assert stream.ids.tolist() == [*read, tokenizer.token_to_id(END)]
 
 
+@pytest.mark.parametrize(
+    ("language", "first", "second"),
+    [("en", "I would like", "a table, please"), ("ja", "予約したいです", "二人です")],
+)
+def test_what_one_side_says_in_two_messages_is_one_turn_and_nothing_is_asked_between_them(
+    language: str, first: str, second: str, tokenizer: Tokenizer
+) -> None:
+    template = Template(TEMPLATE, END)
+    two = [("user", first), ("assistant", "..."), ("user", second)]  # of which one has no word
+    one = [("user", f"{first} {second}")]
+    joined, plain = (
+        turn_corpus.encode([Dialogue(language, "test", turns)], tokenizer, template)
+        for turns in (two, one)
+    )
+    assert joined.ids.tolist() == plain.ids.tolist()
+    [first_id, *_] = tokenizer.encode(turn_corpus.plain(second), add_special_tokens=False).ids
+    changed = joined.labels != plain.labels
+    assert changed.any()
+    assert (joined.labels[changed] == IGNORED).all()
+    assert joined.labels.tolist().count(ENDED) == 1
+
+
 def test_rare_languages_are_repeated_and_the_largest_is_halved() -> None:
     many = [Dialogue("en", "", [("user", "x" * 100)])] * 400
     few = [Dialogue("ko", "", [("user", "x" * 100)])] * 4
@@ -145,7 +171,7 @@ def test_the_network_is_qwen2s_of_transformers(tmp_path: Path) -> None:
     torch.manual_seed(0)
     theirs = Qwen2ForCausalLM(Qwen2Config(vocab_size=50, **SMALL)).eval()
     theirs.save_pretrained(tmp_path)
-    ours = TurnNetwork(Config.read(tmp_path)).eval()
+    ours = TurnQwen2(Config.read(tmp_path)).eval()
     assert not ours.take(load_file(tmp_path / "model.safetensors"))
     ids = torch.randint(0, 50, (2, 30))
     with torch.no_grad():
@@ -153,8 +179,42 @@ def test_the_network_is_qwen2s_of_transformers(tmp_path: Path) -> None:
         torch.testing.assert_close(logits, theirs(ids).logits, atol=1e-5, rtol=1e-5)
 
 
+def test_a_checkpoint_whose_config_does_not_say_so_has_a_head_of_its_own(tmp_path: Path) -> None:
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen2Config(vocab_size=50, **SMALL, tie_word_embeddings=False)
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path)
+    said = json.loads((tmp_path / "config.json").read_text("utf-8"))
+    del said["tie_word_embeddings"]
+    (tmp_path / "config.json").write_text(json.dumps(said), "utf-8")
+    theirs = Qwen2ForCausalLM.from_pretrained(tmp_path).eval()
+    ours = TurnQwen2(Config.read(tmp_path)).eval()
+    ours.take(read_weights(tmp_path))
+    ids = torch.randint(0, 50, (1, 10))
+    with torch.no_grad():
+        logits = ours.lm_head(ours.model(ids)[0])
+        torch.testing.assert_close(logits, theirs(ids).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_tied_head_that_differs_from_the_embedding_is_refused() -> None:
+    network = TurnQwen2(Config(vocab_size=50, **SMALL, tie_word_embeddings=True))
+    weights = dict(network.state_dict())
+    assert network.take(weights)
+    with pytest.raises(ValueError, match=r"lm_head\.weight is tied"):
+        network.take({**weights, "lm_head.weight": weights["lm_head.weight"] + 1})
+
+
+def test_the_network_runs_on_the_device_that_it_is_on() -> None:
+    network = TurnQwen2(Config(vocab_size=50, **SMALL)).to("meta")
+    ids = torch.zeros(1, 20, dtype=torch.long, device="meta")
+    _, past = network.model(ids)
+    hidden, _ = network.model(ids, past)
+    assert (hidden.device.type, hidden.shape) == ("meta", (1, 20, 16))
+
+
 def test_reading_in_two_parts_is_reading_at_once() -> None:
-    network = TurnNetwork(Config(vocab_size=50, **SMALL))
+    network = TurnQwen2(Config(vocab_size=50, **SMALL))
     ids = torch.randint(0, 50, (1, 20))
     with torch.no_grad():
         whole, _ = network.model(ids)
@@ -180,7 +240,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(change: object, tmp_pat
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused() -> None:
-    network = TurnNetwork(Config(vocab_size=50, **SMALL))
+    network = TurnQwen2(Config(vocab_size=50, **SMALL))
     weights = dict(network.state_dict())
     del weights["model.norm.weight"]
     with pytest.raises(ValueError, match=r"missing \['model\.norm\.weight'\]"):
@@ -191,7 +251,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused() -> None:
 
 def test_smoothing_changes_weights_and_no_answer() -> None:
     torch.manual_seed(1)
-    network = TurnNetwork(Config(vocab_size=50, **SMALL)).eval()
+    network = TurnQwen2(Config(vocab_size=50, **SMALL)).eval()
     ids = torch.randint(0, 50, (1, 20))
     with torch.no_grad():
         before, up = network.model(ids)[0], network.model.layers[0].mlp.up_proj.weight.clone()
@@ -229,14 +289,13 @@ def train(data: Path, out: Path, *more: str) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each step count as a second."""
 
-    class Clock:
-        now = 0.0
+    seconds = itertools.count(1.0)
+    monkeypatch.setattr(train_turn, "clock", lambda device: lambda: next(seconds))
 
-        def thread_time(self) -> float:
-            Clock.now += 1.0
-            return Clock.now
 
-    monkeypatch.setattr(train_turn, "time", Clock())
+def test_work_is_counted_by_this_thread_on_a_cpu_and_by_the_clock_on_a_gpu() -> None:
+    assert train_turn.clock("cpu") is time.thread_time
+    assert train_turn.clock("cuda") is time.perf_counter
 
 
 @pytest.mark.usefixtures("quick")
@@ -256,7 +315,7 @@ def test_a_run_that_was_stopped_goes_on(
 @pytest.mark.usefixtures("quick")
 def test_training_lowers_the_loss_and_tells_ends_apart(data: Path, tmp_path: Path) -> None:
     train(data, tmp_path / "out", "--minutes", "5", "--rate", "1e-2", "--lm", "0")
-    network = TurnNetwork(Config.read(tmp_path / "out")).eval()
+    network = TurnQwen2(Config.read(tmp_path / "out")).eval()
     assert network.take(load_file(tmp_path / "out" / "model.safetensors"))
     reader = Reader(
         Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json")), Template(TEMPLATE, END)
@@ -282,7 +341,7 @@ def test_a_trained_checkpoint_becomes_a_bundle_that_answers_as_it_does(
     detector = TurnDetector.load(tmp_path / "bundle")
     assert (detector.bundle.name, detector.bundle.version) == ("mine", "3")
     assert set(detector.bundle.thresholds) == {"en"}
-    network = TurnNetwork(Config.read(tmp_path / "out")).eval()
+    network = TurnQwen2(Config.read(tmp_path / "out")).eval()
     network.take(load_file(tmp_path / "out" / "model.safetensors"))
     messages = [{"role": "user", "content": "I would like a table"}]
     [logit] = train_turn.logits(network, [detector.ids(messages)], "cpu")
@@ -307,11 +366,12 @@ def checkpoint(tokenizer: Tokenizer, tmp_path: Path) -> Path:
 
 
 def test_a_checkpoint_of_transformers_becomes_a_bundle_with_the_probability_of_its_end_token(
-    checkpoint: Path, tmp_path: Path
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from transformers import Qwen2ForCausalLM
 
     export_turn.main([str(checkpoint), str(tmp_path / "bundle")])
+    assert "int8: 40 prompts, probabilities 0.0" in capsys.readouterr().out
     detector = TurnDetector.load(tmp_path / "bundle")
     ids = detector.ids([{"role": "user", "content": "Ich möchte einen Tisch"}])
     with torch.no_grad():
@@ -334,6 +394,19 @@ def test_a_checkpoint_of_transformers_is_trained_on(
     assert not torch.equal(before["model.norm.weight"], after["model.norm.weight"])
 
 
+def test_training_begins_with_the_weights_of_a_checkpoint_in_several_files(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    from transformers import Qwen2ForCausalLM
+
+    before = load_file(checkpoint / "model.safetensors")
+    Qwen2ForCausalLM.from_pretrained(checkpoint).save_pretrained(checkpoint, max_shard_size="20KB")
+    assert not (checkpoint / "model.safetensors").exists()
+    train(data, tmp_path / "out", "--from", str(checkpoint), "--minutes", "0")
+    after = load_file(tmp_path / "out" / "model.safetensors")
+    assert all(torch.equal(weight, after[name]) for name, weight in before.items())
+
+
 def test_an_export_that_differs_from_torch_is_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -346,6 +419,39 @@ def test_an_export_that_differs_from_torch_is_not_written(
 # What is chosen on labelled turns
 
 
+LONG = "We are open from nine in the morning until ten at night every day of the week!"
+PAIR = {
+    "lang": "en",
+    "ctx": [
+        ["assistant", LONG],
+        ["user", "I'd like a coffee."],
+        ["assistant", "Sure!"],
+        ["assistant", "Which size?"],
+    ],
+    "text": "A large one, please.",
+    "cut": "A large",
+}
+
+
+def test_labelled_turns_are_read_as_in_a_call(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    recipe = Recipe(tokenizer, TEMPLATE, END, {})
+    (tmp_path / "dev.jsonl").write_text(json.dumps(PAIR), "utf-8")
+    dev = train_turn.Dev(tmp_path / "dev.jsonl", recipe, None)
+    [(whole, cut)] = turn_tune.Labelled([PAIR], recipe.window(128)).prompts
+    said = [("assistant", turn_corpus.plain(LONG)), ("user", "i'd like a coffee")]
+    said += [("assistant", "sure which size"), ("user", "a large one please")]
+    wanted = Reader(tokenizer, Template(TEMPLATE, END)).ids([Turn(*turn) for turn in said])
+    assert list(whole) == dev.complete[0] == wanted
+    assert list(cut) == dev.unfinished[0] == wanted[: len(cut)]
+
+
+def test_of_a_long_conversation_labelled_turns_have_whole_turns(tokenizer: Tokenizer) -> None:
+    recipe = Recipe(tokenizer, TEMPLATE, END, {})
+    [(short, _)] = turn_tune.Labelled([PAIR], recipe.window(64)).prompts
+    assert len(short) <= 64
+    assert short[0] == tokenizer.token_to_id("<|bos|>")
+
+
 class Fixed:
     """A network whose probability is the last id over 100."""
 
@@ -353,9 +459,11 @@ class Fixed:
         return type("Read", (), {"probability": ids[-1] / 100})
 
 
-def scores(complete: list[int], unfinished: list[int]) -> turn_tune.Scores:
+def scores(
+    complete: list[int], unfinished: list[int], languages: list[str] | None = None
+) -> turn_tune.Scores:
     labelled = object.__new__(turn_tune.Labelled)
-    labelled.languages = np.array(["en"] * len(complete))
+    labelled.languages = np.array(languages or ["en"] * len(complete))
     labelled.prompts = [((a,), (b,)) for a, b in zip(complete, unfinished, strict=True)]
     return turn_tune.Scores(labelled, Fixed())  # type: ignore[arg-type]
 
@@ -363,10 +471,8 @@ def scores(complete: list[int], unfinished: list[int]) -> turn_tune.Scores:
 def test_the_threshold_is_the_calibrated_probability_that_gives_the_rate() -> None:
     complete, unfinished = [*range(40, 90)] * 4, [*range(10, 60)] * 4
     fields = turn_tune.fields(scores(complete, unfinished), 0.9)
-    scale, shift = fields["calibration"]["en"]
-    p = np.array(complete) / 100
-    calibrated = 1 / (1 + np.exp(-(scale * np.log(p / (1 - p)) + shift)))
-    assert (calibrated >= fields["thresholds"]["en"]).mean() == pytest.approx(0.9, abs=0.021)
+    found = np.array([calibrated(p / 100, *fields["calibration"]["en"]) for p in complete])
+    assert (found >= fields["thresholds"]["en"]).mean() == pytest.approx(0.9, abs=0.021)
 
 
 def test_turns_that_never_overlap_are_calibrated_to_finite_numbers() -> None:
@@ -376,10 +482,40 @@ def test_turns_that_never_overlap_are_calibrated_to_finite_numbers() -> None:
 
 
 def test_a_language_with_few_turns_takes_the_threshold_of_all() -> None:
-    fields = turn_tune.fields(scores([60] * 20, [40] * 20), 0.993)
+    complete, unfinished = [*range(20, 90)], [*range(10, 80)]
+    fields = turn_tune.fields(scores(complete, unfinished), 0.9)
     assert fields["thresholds"] == {}
-    assert fields["threshold"] == 0.5
     assert list(fields["calibration"]) == ["*"]
+    found = np.array([calibrated(p / 100, *fields["calibration"]["*"]) for p in complete])
+    assert (found >= fields["threshold"]).mean() == pytest.approx(0.9, abs=0.015)
+
+
+def test_the_threshold_of_all_is_chosen_on_the_turns_of_all_languages() -> None:
+    complete = [*range(40, 90)] * 4 + [*range(20, 70)] * 4
+    unfinished = [*range(10, 60)] * 4 + [*range(5, 55)] * 4
+    languages = ["en"] * 200 + ["de"] * 200
+    fields = turn_tune.fields(scores(complete, unfinished, languages), 0.9)
+    found = np.array([calibrated(p / 100, *fields["calibration"]["*"]) for p in complete])
+    assert (found >= fields["threshold"]).mean() == pytest.approx(0.9, abs=0.021)
+
+
+@pytest.mark.parametrize(
+    ("complete", "unfinished"),
+    [([30] * 200, [70] * 200), ([50] * 200, [50] * 200), ([51] * 200, [49] * 200)],
+    ids=["reversed", "alike", "too steep"],
+)
+def test_a_calibration_that_makes_no_sense_is_not_used(
+    complete: list[int], unfinished: list[int]
+) -> None:
+    alone = turn_tune.fields(scores(complete, unfinished), 0.9)
+    assert alone["calibration"] == {"*": [1.0, 0.0], "en": [1.0, 0.0]}
+    good, bad = [*range(40, 90)] * 20, [*range(10, 60)] * 20
+    languages = ["de"] * len(good) + ["en"] * 200
+    beside = turn_tune.fields(scores(good + complete, bad + unfinished, languages), 0.9)
+    everything = beside["calibration"]["*"]
+    assert beside["calibration"]["en"] == everything != beside["calibration"]["de"]
+    wanted = calibrated(threshold_for(np.array(complete) / 100, 0.9), *everything)
+    assert beside["thresholds"]["en"] == pytest.approx(wanted, abs=1.1e-5)
 
 
 def test_a_sharded_checkpoint_is_read_whole(tmp_path: Path) -> None:
@@ -387,15 +523,15 @@ def test_a_sharded_checkpoint_is_read_whole(tmp_path: Path) -> None:
     save_file({"b": torch.zeros(1)}, tmp_path / "two.safetensors")
     index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert export_turn._weights(tmp_path).keys() == {"a", "b"}
+    assert read_weights(tmp_path).keys() == {"a", "b"}
 
 
 def test_parity_is_checked_at_once_and_in_two_parts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    network = TurnNetwork(Config(vocab_size=50, **SMALL), 64)
+    network = TurnQwen2(Config(vocab_size=50, **SMALL), 64)
     exported = export_turn.Exported(network, None).eval()
     export_turn.write(exported, tmp_path / "model.onnx")
     export_turn.check(exported, tmp_path / "model.onnx", 64)
     assert "at once and in two parts" in capsys.readouterr().out
-    assert OnnxNetwork(tmp_path / "model.onnx").keeps
+    assert TurnNetwork(tmp_path / "model.onnx").keeps

@@ -5,15 +5,16 @@ A bundle has the network, its tokenizer, and the rules of its prompt (:mod:`near
 
 from __future__ import annotations
 
-import math
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from . import turn_bundle, turn_livekit
 from .turn_bundle import Bundle, BundleError
 from .turn_network import Ids, NetworkError, Prefix, Stop, TurnNetwork
 from .turn_prompt import Reader, Template, TemplateError
+from .turn_rates import calibrated
 from .turn_text import Chat
 from .turn_window import Window
 
@@ -44,11 +45,13 @@ class TurnDetector:
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model: str | Path = "nearvoice", *, conversations: int = 4) -> TurnDetector:
+    def load(
+        cls, model: str | Path | Bundle = "nearvoice", *, conversations: int = 4
+    ) -> TurnDetector:
         """Return a detector; the network is loaded once in a process.
 
         Args:
-            model: As :func:`locate` takes it.
+            model: As :func:`locate` takes it, or what it gave.
             conversations: How many of them, at once, are remembered; at least 1.
 
         Raises:
@@ -58,7 +61,8 @@ class TurnDetector:
         """
         if conversations < 1:
             raise ValueError(f"conversations must be at least 1, got {conversations}")
-        return cls(_load(locate(model)), conversations)
+        bundle = model if isinstance(model, Bundle) else locate(model)
+        return cls(_load(bundle), conversations)
 
     @property
     def bundle(self) -> Bundle:
@@ -128,10 +132,7 @@ class TurnDetector:
         found = turn_bundle.of_language(calibration, language) or calibration.get("*")
         if found is None:
             return probability
-        scale, shift = found
-        p = min(max(probability, 1e-7), 1 - 1e-7)
-        logit = scale * math.log(p / (1 - p)) + shift
-        return 0.5 + 0.5 * math.tanh(logit / 2)  # the sigmoid, which does not overflow
+        return calibrated(probability, *found)
 
 
 class _Model:
@@ -158,6 +159,7 @@ class _Model:
             self.template = Template(bundle.template, bundle.end, bundle.variables)
             self.window = Window(bundle, Reader(tokenizer, self.template))
             self.network = TurnNetwork(bundle.model)
+            self.network.read((0,))  # or what it cannot do shows in a call
         except (TemplateError, NetworkError, ValueError) as error:
             raise BundleError(f"turn detector {folder}: {error}") from error
 
@@ -180,15 +182,16 @@ def locate(model: str | Path) -> Bundle:
     return turn_bundle.read(Path(model).expanduser())
 
 
-_models: dict[tuple[object, ...], _Model] = {}
+_models: WeakValueDictionary[tuple[object, ...], _Model] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
 def _load(bundle: Bundle) -> _Model:
-    """Return the model of a bundle; the same one for all who ask while its files are the same."""
+    """Return the model of a bundle: the same one while anyone has it and its files are the same."""
     stats = [path.stat() for path in (bundle.model, bundle.tokenizer)]
     key = (repr(bundle), *((stat.st_mtime_ns, stat.st_size) for stat in stats))
     with _loading:
-        if key not in _models:
-            _models[key] = _Model(bundle)
-        return _models[key]
+        model = _models.get(key)
+        if model is None:
+            model = _models[key] = _Model(bundle)
+        return model

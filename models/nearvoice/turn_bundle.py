@@ -15,7 +15,7 @@ from pathlib import Path
 from reprlib import repr as short
 from typing import Any, Literal, NoReturn, TypeVar, get_args
 
-from .digest import sha256
+from .digest import sha256_once
 from .turn_text import NORMALISATIONS, Normalisation
 
 FORMAT = 1
@@ -89,7 +89,9 @@ def of_language(by: Mapping[str, _Value], language: str | None) -> _Value | None
     """Return what there is for a language, or else for its base: ``pt`` for ``pt-BR``."""
     if language is None:
         return None
-    return by.get(language, by.get(language.split("-")[0]))
+    known = {name.lower(): value for name, value in by.items()}
+    name = language.lower()
+    return known.get(name, known.get(name.split("-")[0]))
 
 
 def read(folder: Path) -> Bundle:
@@ -151,7 +153,7 @@ def _of_file(folder: Path, name: str, read_file: Callable[[Path], _What]) -> _Wh
 
 def _measured(folder: Path, name: str) -> tuple[int, str]:
     """Return the bytes and the sha256 of a file."""
-    return _of_file(folder, name, lambda path: (path.stat().st_size, sha256(path)))
+    return _of_file(folder, name, lambda path: (path.stat().st_size, sha256_once(path)))
 
 
 def _spec(folder: Path) -> dict[str, Any]:
@@ -192,6 +194,8 @@ def _check_file(folder: Path, name: str, size: int, digest: str) -> None:
 _Rule = tuple[Callable[[Any], bool], str]
 _LARGEST = 2**31 - 1
 """Of whole numbers."""
+_LONGEST = 8_192
+"""Tokens of a prompt."""
 
 
 def _is_format(value: object) -> bool:
@@ -212,6 +216,10 @@ def _is_text(value: object) -> bool:
 
 def _is_size(value: object) -> bool:
     return type(value) is int and 0 < value <= _LARGEST
+
+
+def _is_length(value: object) -> bool:
+    return type(value) is int and 0 < value <= _LONGEST
 
 
 def _by_name(good: Callable[[Any], bool]) -> Callable[[Any], bool]:

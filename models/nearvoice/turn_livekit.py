@@ -9,17 +9,15 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from .digest import sha256
 from .turn_bundle import Bundle, BundleError, MissingPartError
 from .turn_chat import chat_template, special_tokens
 
-Flavour = Literal["multilingual", "en"]
-
 REPOSITORY = "livekit/turn-detector"
 REVISIONS: dict[str, str] = {"multilingual": "v0.4.1-intl", "en": "v1.2.2-en"}
-"""Flavour -> what livekit-plugins-turn-detector 1.8.9 loads."""
+"""Which of them -> what livekit-plugins-turn-detector 1.8.9 loads."""
 ENABLED = "NEARVOICE_LIVEKIT_MODELS"
 """Environment variable: set to 1, ``download-files`` fetches them too."""
 TERMS = (

@@ -19,7 +19,7 @@ Ids = tuple[int, ...]
 
 
 class NetworkError(ValueError):
-    """An ONNX file is not a network that is known here; the message says what it lacks."""
+    """An ONNX file is not a network that is known here, or fails; the message says why."""
 
 
 class StoppedError(RuntimeError):
@@ -73,13 +73,15 @@ class TurnNetwork:
         path: The ONNX file.
 
     Raises:
-        NetworkError: It is not ONNX, or has other inputs or outputs.
+        NetworkError: It is not ONNX, has other inputs or outputs, or keeps weights in other files,
+            which nothing vouches for.
     """
 
     def __init__(self, path: Path) -> None:
         try:
+            # its bytes, not its path, by which it would find other files
             self._session: Any = onnx_session.runtime().InferenceSession(
-                str(path), onnx_session.options(), providers=["CPUExecutionProvider"]
+                path.read_bytes(), onnx_session.options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own classes share no other base
             raise NetworkError(f"{path} does not load: {error}") from error
@@ -92,11 +94,6 @@ class TurnNetwork:
             raise NetworkError(f"{path} takes a past, and gives no probability and present")
         self._empty = _empty(path, inputs["past"].shape) if "past" in inputs else None
 
-    @property
-    def keeps(self) -> bool:
-        """Whether it keeps what it has read."""
-        return self._empty is not None
-
     def read(self, ids: Ids, known: Prefix | None = None, stop: Stop | None = None) -> Prefix:
         """Read ids to the last, but for those that ``known`` begins with.
 
@@ -107,6 +104,7 @@ class TurnNetwork:
 
         Raises:
             StoppedError: It was stopped.
+            NetworkError: It cannot read them.
         """
         common = 0 if known is None else known.common(ids)
         if known is not None and common == len(ids) == len(known.ids):
@@ -116,10 +114,10 @@ class TurnNetwork:
             if self._empty is None:
                 return Prefix(ids, None, self._whole(ids, options))
             return self._on(ids, known, min(common, len(ids) - 1), options)
-        except Exception as error:
+        except Exception as error:  # onnxruntime's own
             if stop is not None and stop.stopped:
                 raise StoppedError("the prediction was stopped") from error
-            raise
+            raise NetworkError(f"the network fails: {error}") from error
 
     def _whole(self, ids: Ids, options: object) -> float:
         [first, *_] = self._session.run(None, {"input_ids": np.array([ids])}, options)

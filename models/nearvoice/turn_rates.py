@@ -84,3 +84,10 @@ def ece(complete: Scores, unfinished: Scores, bins: int = 10) -> float:
     place = np.minimum((scores * bins).astype(int), bins - 1)
     gaps = [abs(scores[place == b].sum() - truth[place == b].sum()) for b in range(bins)]
     return float(sum(gaps) / len(scores))
+
+
+def calibrated(probability: float, scale: float, shift: float) -> float:
+    """Return a probability whose logit is scaled, then shifted."""
+    p = min(max(probability, 1e-7), 1 - 1e-7)
+    logit = scale * math.log(p / (1 - p)) + shift
+    return 0.5 + 0.5 * math.tanh(logit / 2)  # the sigmoid, which does not overflow

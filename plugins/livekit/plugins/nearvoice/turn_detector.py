@@ -13,6 +13,7 @@ import asyncio
 import logging
 import math
 import numbers
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,11 +24,10 @@ from typing import Any, ClassVar, Literal, Protocol
 from livekit.agents import NOT_GIVEN, LanguageCode, NotGivenOr, Plugin, llm
 
 from nearvoice import __version__
-from nearvoice.script import language_of
-from nearvoice.turn import TurnDetector, locate
-from nearvoice.turn_bundle import of_language
+from nearvoice.turn import Bundle, TurnDetector, locate
 from nearvoice.turn_text import Chat
 
+from .turn_language import Languages, Threshold, checked, code
 from .turn_process import InProcess, share_process
 from .turn_thread import InThread
 
@@ -35,15 +35,16 @@ __all__ = ["EnglishModel", "MultilingualModel", "Prediction", "Statistics", "sha
 
 logger = logging.getLogger(__name__)
 
-Threshold = float | Mapping[str, float] | None
-"""One for all languages, by language, or None for those of the model."""
-
 RELEASED = 1.0
 """The probability of a turn that nothing could be said about in time: it is not held back."""
 _QUIET = 60.0
-"""Seconds after a warning in which there is no other."""
-_UNKNOWN = ("", "auto", "multi", "und")
-"""What a recogniser calls a language that it does not know."""
+"""Seconds after a warning in which there is no other of its kind."""
+_LOGGED = 64
+"""Newest messages in the debug record: more than any model reads."""
+_SLOW = "give it more with timeout=, or the machine fewer calls"
+_BROKEN = "`nearvoice doctor` checks model and machine"
+
+Outcome = Literal["predicted", "late", "failed"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Prediction:
     """Whose threshold that is; None for the one of all other languages."""
     milliseconds: float
     """From the session's question to the answer."""
-    outcome: Literal["predicted", "late", "failed"]
+    outcome: Outcome
     """``late`` and ``failed`` turns are released."""
 
     @property
@@ -81,7 +82,12 @@ class Statistics:
 
 
 class _Backend(Protocol):
-    async def predict(self, messages: Chat, language: str | None) -> float: ...
+    async def predict(self, messages: Chat, language: str | None, seconds: float) -> float:
+        """Return P(end of turn), for which nobody waits longer than ``seconds``."""
+
+
+class _LateError(Exception):
+    """There is no prediction yet."""
 
 
 class _TurnDetectorPlugin(Plugin):
@@ -136,21 +142,17 @@ class MultilingualModel:
     ) -> None:
         if model == "livekit":
             model = self._livekit
-        self._thresholds = _checked_threshold(unlikely_threshold)
         self._timeout = _checked_timeout(timeout)
-        self._default = _code(default_language)
         self._on_prediction = on_prediction
         self._bundle = locate(model)
-        self._backend = _backend(model, executor)
+        self._languages = Languages(
+            self._bundle, unlikely_threshold, default_language, self._language
+        )
+        self._backend = _backend(self._bundle, model, executor)
         self._executor = executor
         self._asked: str | None = None
         """The language that the session named last."""
-        self._last: str | None = None
-        """The last that was one."""
-        self._said = ""
-        """What the user said last, for its script."""
-        self._unlisted: set[str] = set()
-        self._warned = -math.inf
+        self._warned: dict[str, float] = {}
         self.statistics = Statistics()
 
     @property
@@ -167,8 +169,8 @@ class MultilingualModel:
         """Return what LiveKit's session report shows."""
         return {
             "model": self.model,
-            "unlikely_threshold": self._thresholds,
-            "default_language": self._default,
+            "unlikely_threshold": self._languages.thresholds,
+            "default_language": self._languages.default,
             "timeout": self._timeout,
             "executor": self._executor,
         }
@@ -185,14 +187,14 @@ class MultilingualModel:
         Raises:
             ValueError: One is out of its range; nothing is changed then.
         """
-        thresholds, limit = self._thresholds, self._timeout
+        thresholds, limit = self._languages.thresholds, self._timeout
         if unlikely_threshold is not NOT_GIVEN:
-            thresholds = _checked_threshold(unlikely_threshold)  # type: ignore[arg-type]
+            thresholds = checked(unlikely_threshold)  # type: ignore[arg-type]
         if timeout is not NOT_GIVEN:
             limit = _checked_timeout(timeout)  # type: ignore[arg-type]
         if default_language is not NOT_GIVEN:
-            self._default = _code(default_language)  # type: ignore[arg-type]
-        self._thresholds, self._timeout = thresholds, limit
+            self._languages.default = code(default_language)  # type: ignore[arg-type]
+        self._languages.thresholds, self._timeout = thresholds, limit
 
     async def supports_language(self, language: LanguageCode | None) -> bool:
         """Return True: a language without a threshold of its own has that of all others."""
@@ -202,7 +204,7 @@ class MultilingualModel:
     async def unlikely_threshold(self, language: LanguageCode | None) -> float:
         """Return the probability under which the user has probably not finished."""
         self._asked = language
-        return self._threshold(self._resolve(language))
+        return self._languages.threshold(self._languages.resolve(language))
 
     async def predict_end_of_turn(
         self, chat_ctx: llm.ChatContext, *, timeout: float | None = None
@@ -215,85 +217,59 @@ class MultilingualModel:
         """
         began = perf_counter()
         limit = self._timeout if timeout is None else timeout
-        outcome: Literal["predicted", "late", "failed"] = "predicted"
+        outcome: Outcome = "predicted"
         messages: list[dict[str, str]] = []
         try:
             messages = _messages(chat_ctx)
-            self._said = next((m["content"] for m in messages[::-1] if m["role"] == "user"), "")
-            asked = self._backend.predict(messages, self._resolve(self._asked))
-            probability = await asyncio.wait_for(asked, limit)
+            said = next((m["content"] for m in messages[::-1] if m["role"] == "user"), "")
+            self._languages.said = said
+            probability = await self._answer(messages, limit)
         except asyncio.CancelledError:
             self.statistics.cancelled += 1
             raise
-        except asyncio.TimeoutError:
+        except _LateError:
             outcome, probability = "late", RELEASED
-            self._warn(f"not done after {limit:g} s", "is the machine overloaded?", None)
+            self._warn(outcome, f"is not there after {limit:g} s", _SLOW, None)
         except Exception as error:  # noqa: BLE001 - whatever it is, the turn must go on
             outcome, probability = "failed", RELEASED
-            remedy = "`nearvoice doctor` checks the machine"
-            self._warn(f"failed, as {type(error).__name__}: {error}", remedy, error)
+            self._warn(outcome, f"failed, as {type(error).__name__}: {error}", _BROKEN, error)
         self._report(probability, outcome, perf_counter() - began, messages)
         return probability
 
-    def _report(
-        self,
-        probability: float,
-        outcome: Literal["predicted", "late", "failed"],
-        seconds: float,
-        messages: Chat,
-    ) -> None:
+    async def _answer(self, messages: Chat, limit: float) -> float:
+        """Return the prediction; one that nobody waits for any more is cancelled.
+
+        Not by ``asyncio.wait_for``, which before Python 3.12 may lose the session's cancellation.
+        """
+        language = self._languages.resolve(self._asked)
+        asked = asyncio.ensure_future(self._backend.predict(messages, language, limit))
+        try:
+            done, _ = await asyncio.wait({asked}, timeout=limit)
+        finally:
+            asked.cancel()
+        if not done:
+            raise _LateError
+        return asked.result()
+
+    def _report(self, probability: float, outcome: Outcome, seconds: float, messages: Chat) -> None:
         setattr(self.statistics, outcome, getattr(self.statistics, outcome) + 1)
-        language = self._resolve(self._asked)
-        prediction = Prediction(
-            probability, self._threshold(language), language, seconds * 1e3, outcome
-        )
-        logger.debug(
-            "end of turn prediction",
-            extra={**vars(prediction), "model": self.model, "lk.pii.input": messages[-6:]},
-        )
+        language = self._languages.resolve(self._asked)
+        threshold = self._languages.threshold(language)
+        prediction = Prediction(probability, threshold, language, seconds * 1e3, outcome)
+        if logger.isEnabledFor(logging.DEBUG):
+            said = {"model": self.model, "lk.pii.input": messages[-_LOGGED:]}
+            logger.debug("end of turn prediction", extra={**vars(prediction), **said})
         if self._on_prediction is not None:
             try:
                 self._on_prediction(prediction)
             except Exception:
                 logger.exception("on_prediction of the turn detector failed")
 
-    def _resolve(self, language: str | None) -> str | None:
-        """Return the language whose threshold counts."""
-        if self._language is not None:
-            return self._language
-        if (code := _code(language)) is not None:
-            self._last = code
-            return code
-        return self._default or self._last or language_of(self._said)
-
-    def _threshold(self, language: str | None) -> float:
-        given = self._thresholds
-        if isinstance(given, float):
-            return given
-        if given is not None and (own := of_language(given, language)) is not None:
-            return own
-        if language is not None and of_language(self._bundle.thresholds, language) is None:
-            self._say_unlisted(language)
-        return self._bundle.threshold_for(language)
-
-    def _say_unlisted(self, language: str) -> None:
-        if language in self._unlisted:
-            return
-        self._unlisted.add(language)
-        logger.info(
-            "%s has no threshold for the language %s: it takes %.4g, as for all others; "
-            "unlikely_threshold={%r: ...} sets one, and `nearvoice calibrate` finds it",
-            self.model,
-            language,
-            self._bundle.threshold,
-            language,
-        )
-
-    def _warn(self, what: str, remedy: str, error: Exception | None) -> None:
+    def _warn(self, outcome: Outcome, what: str, remedy: str, error: Exception | None) -> None:
         now = time.monotonic()
-        if now - self._warned < _QUIET:
+        if now - self._warned.get(outcome, -math.inf) < _QUIET:
             return
-        self._warned = now
+        self._warned[outcome] = now
         counts = self.statistics
         logger.warning(
             "end of turn prediction %s: the turn is released (%d late and %d failed before, %d "
@@ -317,11 +293,11 @@ class EnglishModel(MultilingualModel):
     _language = "en"
 
 
-def _backend(model: str | Path, executor: str) -> _Backend:
+def _backend(bundle: Bundle, model: str | Path, executor: str) -> _Backend:
     if executor == "thread":
-        detector = TurnDetector.load(model)
-        detector.warm()
-        return InThread(detector)
+        thread = InThread(TurnDetector.load(bundle))
+        thread.warm()
+        return thread
     if executor == "process":
         return InProcess(model)
     raise ValueError(f'executor must be "thread" or "process", got {executor!r}')
@@ -336,36 +312,11 @@ def _messages(chat_ctx: llm.ChatContext) -> list[dict[str, str]]:
     return found
 
 
-def _code(language: str | None) -> str | None:
-    """Return a language as ISO 639-1, perhaps with its region; None where it is not known."""
-    if language is None or language.lower() in _UNKNOWN:
-        return None
-    return LanguageCode(language).iso
-
-
-def _checked_threshold(given: Threshold) -> Threshold:
-    if given is None:
-        return None
-    if isinstance(given, Mapping):
-        checked = {}
-        for language, value in given.items():
-            if (code := _code(language)) is None:
-                raise ValueError(f"unlikely_threshold: {language!r} is not a language")
-            checked[code] = _share(value)
-        return checked
-    return _share(given)
-
-
-def _share(value: object) -> float:
-    if not isinstance(value, numbers.Real) or not 0.0 <= float(value) <= 1.0:
-        raise ValueError(f"unlikely_threshold must be from 0 to 1, got {value!r}")
-    return float(value)
-
-
 def _checked_timeout(value: float) -> float:
     if not isinstance(value, numbers.Real) or not 0.0 < value < math.inf:
         raise ValueError(f"timeout must be a number of seconds above 0, got {value!r}")
     return float(value)
 
 
-Plugin.register_plugin(_TurnDetectorPlugin())
+if threading.current_thread() is threading.main_thread():  # elsewhere LiveKit refuses it
+    Plugin.register_plugin(_TurnDetectorPlugin())

@@ -90,7 +90,11 @@ class InThread:
         self._detector = detector
         self._thread = PrivateThread()
 
-    async def predict(self, messages: Chat, language: str | None) -> float:
+    def warm(self) -> None:
+        """Have the first prediction be no slower than the others; waits for nothing."""
+        self._thread.submit(self._detector.warm)
+
+    async def predict(self, messages: Chat, language: str | None, seconds: float) -> float:
         """Return the probability that the last turn has ended."""
         stop = Stop()
         call = partial(self._detector.predict, messages, language, stop=stop)
