@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -409,3 +410,16 @@ def test_a_copied_bundle_is_the_same_elsewhere(folder, tmp_path):
     said = chat("w1 w2 w3")
     there = TurnDetector.load(tmp_path / "copy").predict(said)
     assert there == TurnDetector.load(folder).predict(said)
+
+
+def test_weights_in_another_file_which_nothing_vouches_for_are_refused(tmp_path):
+    folder = tmp_path / "apart"
+    shutil.copytree(locate("nearvoice").model.parent, folder)
+    spec = json.loads((folder / SPEC).read_text("utf-8"))
+    model = onnx.load(folder / MODEL)
+    (folder / MODEL).unlink()
+    onnx.save_model(model, folder / MODEL, save_as_external_data=True, location="weights.bin")
+    del spec["format"], spec["files"]
+    turn_bundle.write(folder, spec)
+    with pytest.raises(BundleError, match="does not load"):
+        TurnDetector.load(folder)
