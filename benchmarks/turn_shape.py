@@ -117,10 +117,10 @@ def make(folder: Path, config: Config) -> None:
     import torch
 
     from scripts import export_turn
-    from scripts.turn_network import TurnNetwork
+    from scripts.turn_network import TurnQwen2
 
     torch.manual_seed(0)
-    network = TurnNetwork(config).eval()
+    network = TurnQwen2(config).eval()
     precise = folder / "float32.onnx"
     export_turn.write(export_turn.Exported(network, None).eval(), precise)
     export_turn.quantise(precise, folder / KEPT)

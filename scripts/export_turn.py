@@ -10,7 +10,6 @@ the thresholds of each language, and the calibration that makes 0.5 mean 0.5, ar
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import warnings
@@ -19,17 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nearvoice import onnx_session, turn_bundle
-from nearvoice.turn_network import TurnNetwork as OnnxNetwork
-from nearvoice.turn_prompt import Reader, Template
+from nearvoice.turn_network import Ids, TurnNetwork
 from scripts import turn_corpus, turn_tune
-from scripts.turn_network import Config, TurnNetwork
+from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
 from scripts.turn_smooth import smooth
 from scripts.turn_tune import Labelled, Scores
@@ -57,8 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check(exported, precise, options.max_tokens)
         quantise(precise, small)
         fields = _fields(options, recipe)
-        if labelled is not None:
-            before, after = (Scores(labelled, OnnxNetwork(path)) for path in (precise, small))
+        networks = TurnNetwork(precise, trusted=True), TurnNetwork(small)
+        if labelled is None:
+            read = prompts(exported.network.config.vocab_size, options.max_tokens)
+            print(turn_tune.apart(*(probabilities(network, read) for network in networks)))
+        else:
+            before, after = (Scores(labelled, network) for network in networks)
             print(turn_tune.compare(before, after))
             fields |= turn_tune.fields(after, options.tpr)
         shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
@@ -69,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _load(options: argparse.Namespace, recipe: Recipe) -> Exported:
-    network = TurnNetwork(Config.read(options.checkpoint), options.max_tokens)
-    trained = network.take(_weights(options.checkpoint))
+    network = TurnQwen2(Config.read(options.checkpoint), options.max_tokens)
+    trained = network.take(read_weights(options.checkpoint))
     end = recipe.tokenizer.token_to_id(recipe.end)
     if end is None:
         raise SystemExit(f"the tokenizer of {options.checkpoint} has no token {recipe.end}")
@@ -79,8 +81,7 @@ def _load(options: argparse.Namespace, recipe: Recipe) -> Exported:
 
 def _labelled(options: argparse.Namespace, recipe: Recipe) -> Labelled:
     pairs = turn_corpus.pairs(options.dev, options.pairs)
-    reader = Reader(recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables))
-    return Labelled(pairs, reader, options.max_tokens)
+    return Labelled(pairs, recipe.window(options.max_tokens))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -97,24 +98,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists():
-        return dict(load_file(folder / "model.safetensors"))
-    parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
-    return {name: w for part in sorted(parts) for name, w in load_file(folder / part).items()}
-
-
 def _fields(options: argparse.Namespace, recipe: Recipe) -> dict[str, Any]:
     return {
         "name": options.name,
         "version": options.version,
         "licence": options.licence,
-        "template": recipe.template,
-        "end": recipe.end,
-        "variables": recipe.variables,
-        "vocabulary": recipe.tokenizer.get_vocab_size(),
-        "max_tokens": options.max_tokens,
+        **recipe.fields(options.max_tokens),
         "threshold": 0.5,
     }
 
@@ -127,7 +116,7 @@ class Exported(nn.Module):
         end: Token whose probability is P(end of turn); None for a network with a head of its own.
     """
 
-    def __init__(self, network: TurnNetwork, end: int | None) -> None:
+    def __init__(self, network: TurnQwen2, end: int | None) -> None:
         super().__init__()
         self.network = network
         self.end = end
@@ -184,6 +173,18 @@ def quantise(precise: Path, small: Path) -> None:
     onnxruntime.InferenceSession(str(apart), options, providers=["CPUExecutionProvider"])
 
 
+def prompts(vocabulary: int, longest: int) -> list[Ids]:
+    """Return random prompts, always the same, of 2 to ``longest`` tokens."""
+    random = np.random.default_rng(0)
+    sizes = random.integers(2, longest + 1, PARITY)
+    return [tuple(random.integers(0, vocabulary, size).tolist()) for size in sizes]
+
+
+def probabilities(network: TurnNetwork, of: Sequence[Ids]) -> npt.NDArray[np.float64]:
+    """Return P(end of turn) of each prompt."""
+    return np.array([network.read(ids).probability for ids in of])
+
+
 @torch.no_grad()
 def check(exported: Exported, path: Path, longest: int) -> None:
     """Print how far ONNX is from torch, read at once and in two parts.
@@ -191,15 +192,12 @@ def check(exported: Exported, path: Path, longest: int) -> None:
     Raises:
         SystemExit: Further than ``LARGEST``.
     """
-    onnx_network, random = OnnxNetwork(path), np.random.default_rng(0)
+    onnx_network = TurnNetwork(path, trusted=True)
     config, worst = exported.network.config, 0.0
-    for _ in range(PARITY):
-        ids = random.integers(0, config.vocab_size, random.integers(2, longest + 1))
-        cut = int(random.integers(1, len(ids)))
-        wanted, _ = exported(torch.tensor(ids[None]), empty(config))
-        whole = onnx_network.read(tuple(ids.tolist()))
-        begun = onnx_network.read(tuple(ids[:cut].tolist()))
-        parts = onnx_network.read(tuple(ids.tolist()), begun)
+    for ids in prompts(config.vocab_size, longest):
+        wanted, _ = exported(torch.tensor([ids]), empty(config))
+        whole = onnx_network.read(ids)
+        parts = onnx_network.read(ids, onnx_network.read(ids[: len(ids) // 2]))
         worst = max(worst, *(abs(p.probability - float(wanted)) for p in (whole, parts)))
     print(f"parity: {PARITY} prompts, at once and in two parts: ONNX within {worst:.1e} of torch")
     if worst > LARGEST:

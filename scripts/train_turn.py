@@ -14,28 +14,28 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from nearvoice.turn_prompt import Reader, Template
 from nearvoice.turn_rates import auc, tnr_at
-from nearvoice.turn_text import Turn
 from scripts import turn_corpus
-from scripts.turn_corpus import ENDED, IGNORED, Stream
-from scripts.turn_network import Config, TurnNetwork
+from scripts.turn_corpus import ENDED, IGNORED, Stream, conversation
+from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
 
 CHECK = 300.0
 """Seconds between checkpoints."""
 DEV = 150
 """Pairs of a language that the dev scores are of."""
+READ = 128
+"""Tokens of a dev prompt, at most."""
 EVERY = 4
 """One position in so many is asked for the next token."""
 
@@ -56,9 +56,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("out", type=Path, help="folder of the checkpoint")
     parser.add_argument("--from", dest="start", type=Path, help="a Qwen2ForCausalLM folder")
     parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
-    parser.add_argument(
-        "--minutes", type=float, default=30.0, help="of work, all runs together"
-    )
+    parser.add_argument("--minutes", type=float, default=30.0, help="of work, all runs together")
     parser.add_argument("--without", nargs="*", default=[], metavar="SRC", help="sources left out")
     parser.add_argument("--languages", nargs="*", help="these only")
     parser.add_argument("--vocabulary", type=int, default=16_384)
@@ -98,12 +96,11 @@ def _prepare(options: argparse.Namespace) -> Recipe:
         recipe = Recipe.of_checkpoint(options.start)
         (out / "config.json").write_bytes((options.start / "config.json").read_bytes())
     recipe.write(out)
-    template = Template(recipe.template, recipe.end, recipe.variables)
     stream = turn_corpus.encode(
-        turn_corpus.balanced(dialogues, options.seed), recipe.tokenizer, template
+        turn_corpus.balanced(dialogues, options.seed), recipe.tokenizer, recipe.as_template()
     )
     np.savez(out / "stream.tmp.npz", ids=stream.ids, labels=stream.labels)
-    (out / "stream.tmp.npz").rename(out / "stream.npz")
+    (out / "stream.tmp.npz").replace(out / "stream.npz")
     return recipe
 
 
@@ -127,9 +124,10 @@ class Run:
         with np.load(self.out / "stream.npz") as stream:
             self.stream = Stream(stream["ids"], stream["labels"])
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.network = TurnNetwork(Config.read(self.out)).to(self.device)
+        self.network = TurnQwen2(Config.read(self.out)).to(self.device)
         self.optimizer = _optimizer(self.network, options.rate)
         self.step, self.seconds = 0, 0.0
+        self.clock = clock(self.device)
         self._resume()
         self.body = self.network.model if options.eager else torch.compile(self.network.model)
         self.dev = None if options.dev is None else Dev(options.dev, recipe, options.languages)
@@ -137,12 +135,12 @@ class Run:
     def _resume(self) -> None:
         weights, state = self.out / "model.safetensors", self.out / "training.pt"
         if weights.exists() and state.exists():
-            self.network.take(load_file(weights))
-            kept = torch.load(state, weights_only=True)
+            self.network.take(read_weights(self.out))
+            kept = torch.load(state, self.device, weights_only=True)
             self.optimizer.load_state_dict(kept["optimizer"])
             self.step, self.seconds = kept["step"], kept["seconds"]
         elif self.options.start is not None:
-            self.network.take(load_file(self.options.start / "model.safetensors"))
+            self.network.take(read_weights(self.options.start))
 
     def save(self) -> None:
         """Write the checkpoint; the state of training last, so that one without it starts anew."""
@@ -152,22 +150,22 @@ class Run:
         save_file(tensors, self.out / "model.tmp", {"format": "pt"})
         state = {"optimizer": self.optimizer.state_dict(), "step": self.step}
         torch.save({**state, "seconds": self.seconds}, self.out / "training.tmp")
-        (self.out / "model.tmp").rename(self.out / "model.safetensors")
-        (self.out / "training.tmp").rename(self.out / "training.pt")
+        (self.out / "model.tmp").replace(self.out / "model.safetensors")
+        (self.out / "training.tmp").replace(self.out / "training.pt")
 
     def train(self) -> None:
         """Train until the minutes are over."""
         limit, saved, noted = 60 * self.options.minutes, self.seconds, self.seconds
         losses: list[float] = []
         for ids, labels in self._batches():
-            began = time.thread_time()
+            began = self.clock()
             if self.seconds >= limit:
                 break
             self._set_rate(self.seconds / limit)
             losses.append(self._train_on(ids, labels))
             self.step += 1
             if self.step > 5:  # the first steps compile
-                self.seconds += time.thread_time() - began
+                self.seconds += self.clock() - began
             if self.seconds - noted >= 60:
                 noted = self.seconds
                 print(self._note(losses), flush=True)
@@ -231,7 +229,12 @@ class Run:
             print(self.dev.scores(self.network, self.device), flush=True)
 
 
-def _optimizer(network: TurnNetwork, rate: float) -> torch.optim.Optimizer:
+def clock(device: str) -> Callable[[], float]:
+    """Return what counts seconds of work: on a CPU this thread's, whatever else goes on there."""
+    return time.thread_time if device == "cpu" else time.perf_counter
+
+
+def _optimizer(network: TurnQwen2, rate: float) -> torch.optim.Optimizer:
     matrices = [p for p in network.parameters() if p.dim() >= 2]
     others = [p for p in network.parameters() if p.dim() < 2]
     groups: list[dict[str, Any]] = [
@@ -246,12 +249,12 @@ class Dev:
 
     def __init__(self, path: Path, recipe: Recipe, languages: list[str] | None) -> None:
         records = turn_corpus.pairs(path, DEV, languages)
-        reader = Reader(recipe.tokenizer, Template(recipe.template, recipe.end, recipe.variables))
+        window = recipe.window(READ)
         self.languages = [str(record["lang"]) for record in records]
-        self.complete = [_ids(reader, record, "text") for record in records]
-        self.unfinished = [_ids(reader, record, "cut") for record in records]
+        self.complete = [window.ids(conversation(record, "text")) for record in records]
+        self.unfinished = [window.ids(conversation(record, "cut")) for record in records]
 
-    def scores(self, network: TurnNetwork, device: str) -> str:
+    def scores(self, network: TurnQwen2, device: str) -> str:
         """Return the line that says how well the network tells them apart."""
         complete = logits(network, self.complete, device)
         unfinished = logits(network, self.unfinished, device)
@@ -266,14 +269,9 @@ class Dev:
         )
 
 
-def _ids(reader: Reader, record: dict[str, Any], which: str, most: int = 128) -> list[int]:
-    turns = [Turn(role, text) for role, text in record["ctx"] if text]
-    return reader.ids([*turns, Turn("user", record[which])])[-most:]
-
-
 @torch.no_grad()
 def logits(
-    network: TurnNetwork, prompts: list[list[int]], device: str, batch: int = 32
+    network: TurnQwen2, prompts: list[list[int]], device: str, batch: int = 32
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Return the logit of P(end of turn) after each prompt."""
     out = np.empty(len(prompts))

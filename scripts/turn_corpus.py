@@ -20,7 +20,7 @@ import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from nearvoice.turn_prompt import Template
-from nearvoice.turn_text import Turn, plain
+from nearvoice.turn_text import Chat, Turn, plain
 
 IGNORED, GOES_ON, ENDED = 0, 1, 2
 """Labels of a token: what is asked of the network when it has read it."""
@@ -135,17 +135,25 @@ class _Prompt(NamedTuple):
     spans: list[tuple[int, int]]
     """Where each turn's content is."""
     masked: set[int]
-    """Where a sentence ends inside a turn."""
+    """Where a sentence ends inside a turn, or one of its messages."""
     spaced: bool
     """Whether words have spaces between them."""
 
 
 def _render(dialogue: Dialogue, template: Template) -> _Prompt:
-    turns, sentences = [], []
+    turns: list[Turn] = []
+    sentences: list[set[int]] = []
     for role, raw in dialogue.turns:
-        if content := plain(raw):
+        if not (content := plain(raw)):
+            continue
+        ends = {len(plain(raw[: m.end()])) for m in _SENTENCE_END.finditer(raw)} | {len(content)}
+        if turns and turns[-1].role == role:  # one turn, as in a call
+            before = f"{turns[-1].content} "
+            turns[-1] = Turn(role, f"{before}{content}")
+            sentences[-1] |= {len(before) + end for end in (0, *ends)}
+        else:
             turns.append(Turn(role, content))
-            sentences.append({len(plain(raw[: m.end()])) for m in _SENTENCE_END.finditer(raw)})
+            sentences.append(ends)
     text = template.render(turns)
     spans: list[tuple[int, int]] = []
     masked: set[int] = set()
@@ -190,3 +198,8 @@ def pairs(path: Path, each: int, languages: Iterable[str] | None = None) -> list
             taken[language] += 1
             found.append(record)
     return found
+
+
+def conversation(pair: dict[str, Any], which: str) -> Chat:
+    """Return the messages of one of :func:`pairs`; ``which`` is its last: ``text`` or ``cut``."""
+    return [{"role": role, "content": text} for role, text in [*pair["ctx"], ("user", pair[which])]]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -38,7 +39,7 @@ class Config:
 
     @classmethod
     def read(cls, folder: Path) -> Config:
-        """Read ``config.json`` of a Qwen2 checkpoint.
+        """Read ``config.json`` of a Qwen2 checkpoint; the head is tied only where it says so.
 
         Raises:
             ValueError: It is of another architecture, or has what is not known here.
@@ -55,6 +56,7 @@ class Config:
         if head * found["num_attention_heads"] != found["hidden_size"]:
             raise ValueError(f"the heads of {folder} are not as wide as its layers")
         known = {name: found[name] for name in cls.__dataclass_fields__ if name in found}
+        known.setdefault("tie_word_embeddings", False)
         if "rope_theta" in rope:
             known["rope_theta"] = rope["rope_theta"]
         return cls(**known)
@@ -62,6 +64,15 @@ class Config:
     def as_dict(self) -> dict[str, object]:
         """Return what ``config.json`` has."""
         return {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", **vars(self)}
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of a checkpoint: of one file, or of several where there is not that one."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return dict(load_file(whole))
+    parts = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    return {name: w for part in sorted(parts) for name, w in load_file(folder / part).items()}
 
 
 class Norm(nn.Module):
@@ -167,8 +178,9 @@ class Body(nn.Module):
     def forward(self, ids: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return hidden states, and keys and values [layers, 2, B, shared, P + T, size]."""
         before = 0 if past is None else past.shape[4]
-        at = torch.arange(ids.shape[1]) + before
-        mask = torch.where(torch.arange(ids.shape[1] + before) > at[:, None], -1e9, 0.0)
+        places = torch.arange(ids.shape[1] + before, device=ids.device)
+        at = places[before:]
+        mask = torch.where(places > at[:, None], -1e9, 0.0)
         x, present = self.embed_tokens(ids), []
         for number, layer in enumerate(self.layers):
             own = None if past is None else past[number]
@@ -177,7 +189,7 @@ class Body(nn.Module):
         return self.norm(x), torch.stack(present)
 
 
-class TurnNetwork(nn.Module):
+class TurnQwen2(nn.Module):
     """A body, the head ``eou``, and the next-token head that is trained with it.
 
     Args:
@@ -205,7 +217,8 @@ class TurnNetwork(nn.Module):
         Biases of queries, keys and values that a checkpoint lacks are 0.
 
         Raises:
-            ValueError: Weights are missing, unknown, or of another size.
+            ValueError: Weights are missing, unknown, or of another size, or a head that should be
+                tied to the embedding differs from it.
         """
         own = self.state_dict()
         tied = {"lm_head.weight"} if self.config.tie_word_embeddings else set()
@@ -220,7 +233,9 @@ class TurnNetwork(nn.Module):
         zeros = {name: torch.zeros_like(own[name]) for name in allowed}
         given = {name: weight.float() for name, weight in weights.items() if name in own}
         if tied:
-            given["lm_head.weight"] = given["model.embed_tokens.weight"]
+            embedding = given["model.embed_tokens.weight"]
+            if not torch.equal(given.setdefault("lm_head.weight", embedding), embedding):
+                raise ValueError("lm_head.weight is tied to the embedding, and differs from it")
         try:
             self.load_state_dict({**zeros, **given})
         except RuntimeError as error:

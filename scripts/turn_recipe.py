@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
+from nearvoice.turn_bundle import Bundle
 from nearvoice.turn_chat import chat_template, special_tokens
+from nearvoice.turn_prompt import Reader, Template
+from nearvoice.turn_window import Window
 
 
 @dataclass(frozen=True)
@@ -43,3 +47,23 @@ class Recipe:
             return cls.read(folder)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         return cls(tokenizer, chat_template(folder), end, special_tokens(folder))
+
+    def fields(self, max_tokens: int) -> dict[str, Any]:
+        """Return the fields of ``turn.json`` that say how a conversation becomes a prompt."""
+        return {
+            "template": self.template,
+            "end": self.end,
+            "variables": self.variables,
+            "vocabulary": self.tokenizer.get_vocab_size(),
+            "max_tokens": max_tokens,
+        }
+
+    def window(self, max_tokens: int) -> Window:
+        """Return what reads conversations exactly as a bundle with these fields does in a call."""
+        unused = {"model": Path(), "tokenizer": Path(), "name": "", "version": "", "licence": ""}
+        bundle = Bundle(**unused, **self.fields(max_tokens), threshold=0.5)
+        return Window(bundle, Reader(self.tokenizer, self.as_template()))
+
+    def as_template(self) -> Template:
+        """Return the template, read."""
+        return Template(self.template, self.end, self.variables)

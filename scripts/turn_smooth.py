@@ -14,13 +14,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from scripts.turn_network import TurnNetwork
+from scripts.turn_network import TurnQwen2
 
 _LEAST = 1e-5
 
 
 @torch.no_grad()
-def smooth(network: TurnNetwork, prompts: Sequence[Sequence[int]]) -> None:
+def smooth(network: TurnQwen2, prompts: Sequence[Sequence[int]]) -> None:
     """Change the weights in place.
 
     Args:
@@ -35,7 +35,7 @@ def smooth(network: TurnNetwork, prompts: Sequence[Sequence[int]]) -> None:
         down *= scale
 
 
-def _largest(network: TurnNetwork, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
+def _largest(network: TurnQwen2, prompts: Sequence[Sequence[int]]) -> list[Tensor]:
     """Return the largest magnitude of each channel that comes into the layers' ``down_proj``."""
     found = [torch.zeros(network.config.intermediate_size) for _ in network.model.layers]
 

@@ -9,33 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from nearvoice.turn_network import Ids, TurnNetwork
-from nearvoice.turn_prompt import Reader
-from nearvoice.turn_rates import auc, threshold_for, tnr_at
-from nearvoice.turn_text import Turn
+from nearvoice.turn_rates import auc, calibrated, threshold_for, tnr_at
+from nearvoice.turn_window import Window
+from scripts.turn_corpus import conversation
 
 FEWEST = 150
 """Pairs of a language that a threshold of its own is chosen from."""
+_SCALES = (0.05, 20.0)
+"""Of a calibration, least and largest: beyond, the turns are all alike, or too few."""
 
 
 class Labelled:
-    """Complete turns, each with a cut of it, as token ids.
+    """Complete turns, each with a cut of it, as the token ids that are read in a call.
 
     Args:
         pairs: Of :func:`scripts.turn_corpus.pairs`.
-        reader: Of the network.
-        max_tokens: Of a prompt, the newest.
+        window: Of the bundle.
     """
 
-    def __init__(self, pairs: Sequence[dict[str, Any]], reader: Reader, max_tokens: int) -> None:
+    def __init__(self, pairs: Sequence[dict[str, Any]], window: Window) -> None:
         self.languages = np.array([pair["lang"] for pair in pairs])
         self.prompts: list[tuple[Ids, Ids]] = []
         """Of the complete turn, and of its cut."""
         for pair in pairs:
-            before = [Turn(role, text) for role, text in pair["ctx"] if text]
-            whole, cut = (
-                tuple(reader.ids([*before, Turn("user", pair[which])])[-max_tokens:])
-                for which in ("text", "cut")
-            )
+            whole, cut = (tuple(window.ids(conversation(pair, of))) for of in ("text", "cut"))
             self.prompts.append((whole, cut))
 
 
@@ -60,37 +57,46 @@ class Scores:
 def compare(precise: Scores, small: Scores) -> str:
     """Return the lines that say what int8 costs."""
     both = [np.concatenate((s.complete, s.unfinished)) for s in (precise, small)]
-    apart = np.abs(both[0] - both[1])
     aucs = [auc(s.complete, s.unfinished) for s in (precise, small)]
     tnrs = [tnr_at(s.complete, s.unfinished, 0.95) for s in (precise, small)]
     return (
-        f"int8: {len(both[0])} prompts, probabilities {apart.mean():.4f} apart, {apart.max():.3f} "
-        f"at most; AUC {aucs[0]:.4f} to {aucs[1]:.4f}, "
+        f"{apart(*both)}; AUC {aucs[0]:.4f} to {aucs[1]:.4f}, "
         f"TNR at TPR .95 {tnrs[0]:.3f} to {tnrs[1]:.3f}"
     )
 
 
+def apart(precise: npt.NDArray[np.float64], small: npt.NDArray[np.float64]) -> str:
+    """Return the words that say how far the probabilities of the same prompts are apart."""
+    by = np.abs(precise - small)
+    return f"int8: {len(by)} prompts, probabilities {by.mean():.4f} apart, {by.max():.3f} at most"
+
+
 def fields(scores: Scores, tpr: float) -> dict[str, Any]:
-    """Return the fields of ``turn.json`` that are chosen on labelled turns."""
-    calibration, thresholds = {}, {}
-    everything = _calibrate(scores.complete, scores.unfinished)
+    """Return the fields of ``turn.json`` that are chosen on labelled turns.
+
+    Thresholds are of calibrated probabilities: of a language's own calibration, or of all turns'.
+    """
+    thresholds = {}
+    everything = _calibrate(scores.complete, scores.unfinished, instead=(1.0, 0.0))
+    calibration = {"*": everything}
     for language in sorted(set(scores.languages.tolist())):
         complete, unfinished = scores.of(language)
         if len(complete) < FEWEST:
             continue
-        scale, shift = calibration[language] = _calibrate(complete, unfinished)
-        chosen = _calibrated(threshold_for(complete, tpr), scale, shift)
-        thresholds[language] = _rounded_down(chosen)
-    known = list(thresholds.values())
+        own = calibration[language] = _calibrate(complete, unfinished, instead=everything)
+        thresholds[language] = _threshold(complete, tpr, own)
     return {
-        "threshold": float(np.median(known)) if known else 0.5,
+        "threshold": _threshold(scores.complete, tpr, everything),
         "thresholds": thresholds,
-        "calibration": {**{k: list(v) for k, v in calibration.items()}, "*": list(everything)},
+        "calibration": {language: list(pair) for language, pair in calibration.items()},
     }
 
 
-def _rounded_down(value: float) -> float:
-    return float(np.floor(value * 1e5) / 1e5)
+def _threshold(
+    complete: npt.NDArray[np.float64], tpr: float, calibration: tuple[float, float]
+) -> float:
+    chosen = calibrated(threshold_for(complete, tpr), *calibration)
+    return float(np.floor(chosen * 1e5) / 1e5)
 
 
 def _logit(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -98,14 +104,14 @@ def _logit(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.log(p / (1 - p))
 
 
-def _calibrated(p: float, scale: float, shift: float) -> float:
-    return float(1 / (1 + np.exp(-(scale * _logit(np.array(p)) + shift))))
-
-
 def _calibrate(
-    complete: npt.NDArray[np.float64], unfinished: npt.NDArray[np.float64]
+    complete: npt.NDArray[np.float64],
+    unfinished: npt.NDArray[np.float64],
+    instead: tuple[float, float],
 ) -> tuple[float, float]:
     """Return the scale and shift of the logit that are likeliest, as many complete as unfinished.
+
+    ``instead`` where the scale would be none of ``_SCALES``.
 
     Platt's method (1999), by Newton's steps, none longer than 1, towards targets that are not quite
     0 and 1.
@@ -122,4 +128,5 @@ def _calibrate(
         curve = (both * (weight * p * (1 - p))[:, None]).T @ both + 1e-9 * np.eye(2)
         step = np.linalg.solve(curve, slope)
         found -= step / max(1.0, float(np.abs(step).max()))
-    return round(float(found[0]), 4), round(float(found[1]), 4)
+    scale, shift = round(float(found[0]), 4), round(float(found[1]), 4)
+    return (scale, shift) if _SCALES[0] <= scale <= _SCALES[1] else instead

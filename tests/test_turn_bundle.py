@@ -14,6 +14,7 @@ from onnx import TensorProto
 from nearvoice import turn_bundle
 from nearvoice.turn import TurnDetector, locate
 from nearvoice.turn_bundle import MODEL, SPEC, TOKENIZER, Bundle, BundleError, MissingPartError
+from nearvoice.turn_network import TurnNetwork
 from tests import turn_toy_network
 from tests.turn_toy_network import TEMPLATE, VOCABULARY, chat, toy
 
@@ -423,3 +424,7 @@ def test_weights_in_another_file_which_nothing_vouches_for_are_refused(tmp_path)
     turn_bundle.write(folder, spec)
     with pytest.raises(BundleError, match="does not load"):
         TurnDetector.load(folder)
+    whole = TurnDetector.load()._model.network.read((5, 6, 7))
+    assert (
+        TurnNetwork(folder / MODEL, trusted=True).read((5, 6, 7)).probability == whole.probability
+    )

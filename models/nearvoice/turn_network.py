@@ -71,17 +71,19 @@ class TurnNetwork:
 
     Args:
         path: The ONNX file.
+        trusted: Whether it may keep weights in files beside it, as those over 2 GB do.
 
     Raises:
         NetworkError: It is not ONNX, has other inputs or outputs, or keeps weights in other files,
             which nothing vouches for.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, trusted: bool = False) -> None:
         try:
-            # its bytes, not its path, by which it would find other files
+            # by its path it finds other files, by its bytes none
+            model = str(path) if trusted else path.read_bytes()
             self._session: Any = onnx_session.runtime().InferenceSession(
-                path.read_bytes(), onnx_session.options(), providers=["CPUExecutionProvider"]
+                model, onnx_session.options(), providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own classes share no other base
             raise NetworkError(f"{path} does not load: {error}") from error
