@@ -75,6 +75,10 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     return {name: w for part in sorted(parts) for name, w in load_file(folder / part).items()}
 
 
+_FAR = 80.0
+"""Below the largest score: exp(-80) is the least of which float32 and its products are normal."""
+
+
 class Norm(nn.Module):
     """RMSNorm."""
 
@@ -113,10 +117,14 @@ class Attention(nn.Module):
         q, k = turned.split((self.heads, self.shared), 1)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        q = q.reshape(batch, self.shared, groups, -1, self.size)
-        scores = (q @ k[:, :, None].transpose(-1, -2)).float() * self.size**-0.5 + mask
-        mixed = torch.softmax(scores, -1).to(v.dtype) @ v[:, :, None]
-        mixed = mixed.reshape(batch, self.heads, -1, self.size).transpose(1, 2)
+        # the heads of a group as one, or each product would be made for them one by one
+        together = batch, self.shared, -1, self.size
+        scores = (q.reshape(together) @ k.transpose(-1, -2)).float() * self.size**-0.5
+        scores = scores.view(batch, self.shared, groups, -1, k.shape[2]) + mask
+        # nothing so small that a CPU takes ten times as long for it
+        scores = torch.maximum(scores, scores.amax(-1, keepdim=True) - _FAR)
+        weights = torch.softmax(scores, -1).to(v.dtype).flatten(2, 3)
+        mixed = (weights @ v).reshape(batch, self.heads, -1, self.size).transpose(1, 2)
         out = self.o_proj(mixed.reshape(batch, -1, self.heads * self.size))
         return out, torch.stack((k, v))
 
