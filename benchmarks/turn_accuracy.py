@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nearvoice import turn_rates
+from nearvoice.digest import sha256
 from nearvoice.turn import TurnDetector
 
 from . import turn_pairs
@@ -48,7 +49,12 @@ def accuracy(folder: Path) -> dict[str, Any]:
         "task": "turn",
         "what": f"complete turns against cuts of them, {len(pairs)} pairs in {len(thresholds)} "
         "languages; TNR is the share of cuts that are held back where TPR of the turns are not",
-        "model": {"name": bundle.name, "version": bundle.version, "licence": bundle.licence},
+        "model": {
+            "name": bundle.name,
+            "version": bundle.version,
+            "licence": bundle.licence,
+            "sha256": sha256(bundle.model),
+        },
         "systems": systems,
     }
 

@@ -8,6 +8,8 @@ from benchmarks import __main__ as benchmarks
 from benchmarks import data, noise_set, noise_systems, speed, startup, systems, vad, window
 from benchmarks.show import show
 from nearvoice import files
+from nearvoice.digest import sha256
+from nearvoice.turn import locate
 
 ROOT = Path(__file__).parents[1]
 LABELLED = ("vad", "vad-drift", "vad-quiet")
@@ -198,3 +200,82 @@ def test_every_figure_of_the_noise_suppressors_is_in_a_result() -> None:
         for heading, cell in cells.items():
             figure = expected(results, heading, system, cell, SUPPRESSORS)
             assert cell == figure, (system, heading)
+
+
+TURN_TASKS = SPEED, WORKER, STARTUP = "turn-speed", "turn-worker", "turn-startup"
+DETECTORS = {
+    "nearvoice": {SPEED: "nearvoice", WORKER: 'nearvoice executor="thread"', STARTUP: "nearvoice"},
+    'nearvoice, executor="process"': {WORKER: 'nearvoice executor="process"'},
+    "livekit-plugins-turn-detector, 0.5B": dict.fromkeys(
+        (SPEED, WORKER, STARTUP), "Qwen2.5-0.5B shape, livekit-plugins-turn-detector"
+    ),
+    "livekit inference.TurnDetector v1-mini": dict.fromkeys(
+        (SPEED, WORKER, STARTUP), "livekit inference.TurnDetector v1-mini"
+    ),
+    "smart-turn v3.2": dict.fromkeys((SPEED, STARTUP), "smart-turn v3.2"),
+}
+"""Row of the README -> task -> row of its result."""
+TURN_COLUMNS = {
+    "ms for 128 tokens": [(SPEED, "128 tokens", "wall_ms"), (SPEED, "sound", "wall_ms")],
+    "4 more tokens": [(SPEED, "124 + 4 tokens", "wall_ms")],
+    "8 calls at once, p99": [(WORKER, "8 calls", "p99_ms")],
+    "MiB a job": [(WORKER, "memory", "above_none_mib", "median")],
+    "and for all": [(WORKER, "memory", "inference_process_mib", "median")],
+    "ms to load": [(STARTUP, "cold_ms", "median")],
+}
+"""Heading -> where its figure is, the first that there is."""
+
+
+def turn_figure(results: dict[str, Any], system: str, heading: str) -> float | None:
+    for task, *path in TURN_COLUMNS[heading]:
+        figure = results[task]["systems"].get(DETECTORS[system].get(task), {})
+        for key in path:
+            figure = figure.get(key, {})
+        if figure != {}:
+            return float(figure)
+    return None
+
+
+def test_every_figure_of_the_turn_detectors_is_in_a_result() -> None:
+    folder = ROOT / "benchmarks/results"
+    results = {name: json.loads((folder / f"{name}.json").read_text()) for name in TURN_TASKS}
+    rows = table((ROOT / "README.md").read_text("utf-8"), "turn detector")
+    assert rows.keys() == DETECTORS.keys()
+    for system, cells in rows.items():
+        assert cells.keys() == TURN_COLUMNS.keys()
+        for heading, cell in cells.items():
+            figure = turn_figure(results, system, heading)
+            wanted = "" if figure is None else f"{figure:.{len(cell.partition('.')[2])}f}"
+            assert cell == wanted, (system, heading)
+
+
+LANGUAGE_COLUMNS = {
+    "pairs": ("nearvoice", "n"),
+    "AUC": ("nearvoice", "auc"),
+    "TNR .95": ("nearvoice", "tnr at .95"),
+    "TNR .993": ("nearvoice", "tnr at .993"),
+    "TPR": ("nearvoice", "shipped", "tpr", "value"),
+    "TNR": ("nearvoice", "shipped", "tnr", "value"),
+    "words, AUC": ("counting words", "auc"),
+    "words, TNR .95": ("counting words", "tnr at .95"),
+}
+"""Heading of the model's page -> system, and where in its row of a language the figure is."""
+
+
+def test_every_figure_of_the_model_is_in_a_result_which_is_of_this_model() -> None:
+    result = json.loads((ROOT / "benchmarks/results/turn.json").read_text())
+    bundle = locate("nearvoice")
+    assert result["model"]["sha256"] == sha256(bundle.model)
+    rows = table((ROOT / "docs/turn-model.md").read_text("utf-8"), "language")
+    assert rows.keys() == {*bundle.languages, "mean"} | {
+        language for language in result["systems"]["nearvoice"] if len(language) == 2
+    }
+    for language, cells in rows.items():
+        assert cells.keys() == LANGUAGE_COLUMNS.keys()
+        for heading, cell in cells.items():
+            system, *path = LANGUAGE_COLUMNS[heading]
+            figure = result["systems"][system][language]
+            for key in path:
+                figure = figure.get(key, {}) if isinstance(figure, dict) else {}
+            wanted = "" if figure == {} else f"{figure:.{len(cell.partition('.')[2])}f}"
+            assert cell == wanted, (language, heading)

@@ -244,7 +244,7 @@ TURN_LAYERS = {
     "turn_window": {"turn_bundle", "turn_prompt", "turn_text"},
     "turn": {
         *("turn_bundle", "turn_livekit", "turn_network", "turn_prompt", "turn_text"),
-        "turn_window",
+        *("turn_rates", "turn_window"),
     },
 }
 
