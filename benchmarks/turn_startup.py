@@ -79,7 +79,7 @@ os._exit(0)  # LiveKit's native library now and then aborts a process that ends 
 def steps(folder: Path) -> dict[str, Step]:
     """Return system -> its steps; ``folder`` is that of :func:`benchmarks.turn_shape.shape`."""
     detector = "from livekit.plugins.nearvoice.turn_detector import MultilingualModel"
-    libraries = "import jinja2.sandbox, onnxruntime, tokenizers"
+    libraries = "from nearvoice import onnx_session\nonnx_session.runtime()\nimport tokenizers"
     ask = "asyncio.run(loaded.predict_end_of_turn(chat, timeout=60))"
     chat = f"{_ASKED}chat = llm.ChatContext.from_dict({{'items': [dict(one, type='message') "
     chat += "| {'content': [one['content']]} for one in chat]})"

@@ -87,6 +87,7 @@ class TurnNetwork:
             )
         except Exception as error:  # onnxruntime's own classes share no other base
             raise NetworkError(f"{path} does not load: {error}") from error
+        self._session._model_bytes = None  # kept to begin anew with other providers: never here
         inputs = {value.name: value for value in self._session.get_inputs()}
         types = {name: value.type for name, value in inputs.items()}
         if "input_ids" not in types or types.items() - _INPUTS.items():

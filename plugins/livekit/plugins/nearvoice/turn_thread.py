@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from nearvoice.turn import Stop, TurnDetector
 from nearvoice.turn_text import Chat
@@ -22,10 +25,15 @@ _LEFT = 4
 _Jobs = SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]
 
 
+_LAST = 1.0
+"""Seconds that the exit of the process waits for predictions."""
+
+
 class PrivateThread(Executor):
-    """One daemon thread, made when it is needed; no exit of the process waits for it."""
+    """One daemon thread, made when it is needed; the process exits though its work hangs."""
 
     def __init__(self) -> None:
+        _threads.add(self)
         self._jobs: _Jobs | None = None
         self._thread: threading.Thread | None = None
         self._left: list[threading.Thread] = []
@@ -53,6 +61,12 @@ class PrivateThread(Executor):
                 self._left.append(self._thread)
             self._jobs = self._thread = None
 
+    def finish(self, until: float) -> None:
+        """Wait for the work to be done, not after ``until`` on the monotonic clock."""
+        self.leave()
+        for thread in self._left:
+            thread.join(max(0.0, until - time.monotonic()))
+
     def _start(self) -> None:
         self._left = [thread for thread in self._left if thread.is_alive()]
         if len(self._left) > _LEFT:
@@ -64,6 +78,17 @@ class PrivateThread(Executor):
 
     def __del__(self) -> None:
         self.leave()
+
+
+_threads: WeakSet[PrivateThread] = WeakSet()
+
+
+@atexit.register
+def _finish() -> None:
+    """Let predictions end: onnxruntime aborts a process that exits in the middle of one."""
+    until = time.monotonic() + _LAST
+    for thread in list(_threads):
+        thread.finish(until)
 
 
 def _work(jobs: _Jobs) -> None:
