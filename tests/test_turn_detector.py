@@ -789,12 +789,15 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("kept", ["detector = ", ""], ids=["kept", "dropped"])
 @pytest.mark.parametrize("seconds", [0.0, 0.003, 0.006])
-def test_a_process_that_exits_in_the_middle_of_a_prediction_exits_well(seconds: float) -> None:
+def test_a_process_that_exits_in_the_middle_of_a_prediction_exits_well(
+    kept: str, seconds: float
+) -> None:
     code = f"""
 import time
 from livekit.plugins.nearvoice.turn_detector import MultilingualModel
-detector = MultilingualModel()  # its network is being warmed
+{kept}MultilingualModel()  # its network is being warmed
 time.sleep({seconds})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

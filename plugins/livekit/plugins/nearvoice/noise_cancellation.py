@@ -179,8 +179,8 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
         stream = self._streams.pop(key, None)
         if stream is None:
             stream = self._open(frame)
-            if len(self._streams) == _STREAMS:
-                self._streams.pop(next(iter(self._streams)))
+            for oldest in list(self._streams)[: 1 - _STREAMS]:  # another thread may drop some, too
+                self._streams.pop(oldest, None)
         self._streams[key] = stream
         return stream
 

@@ -33,7 +33,7 @@ class PrivateThread(Executor):
     """One daemon thread, made when it is needed; the process exits though its work hangs."""
 
     def __init__(self) -> None:
-        _threads.add(self)
+        _owners.add(self)
         self._jobs: _Jobs | None = None
         self._thread: threading.Thread | None = None
         self._left: list[threading.Thread] = []
@@ -61,18 +61,13 @@ class PrivateThread(Executor):
                 self._left.append(self._thread)
             self._jobs = self._thread = None
 
-    def finish(self, until: float) -> None:
-        """Wait for the work to be done, not after ``until`` on the monotonic clock."""
-        self.leave()
-        for thread in self._left:
-            thread.join(max(0.0, until - time.monotonic()))
-
     def _start(self) -> None:
         self._left = [thread for thread in self._left if thread.is_alive()]
         if len(self._left) > _LEFT:
             raise RuntimeError(f"{len(self._left)} predictions were given up and still hang")
         jobs: _Jobs = SimpleQueue()
         thread = threading.Thread(target=_work, args=(jobs,), name="nearvoice-turn", daemon=True)
+        _threads.add(thread)
         thread.start()
         self._jobs, self._thread = jobs, thread
 
@@ -80,15 +75,19 @@ class PrivateThread(Executor):
         self.leave()
 
 
-_threads: WeakSet[PrivateThread] = WeakSet()
+_owners: WeakSet[PrivateThread] = WeakSet()
+_threads: WeakSet[threading.Thread] = WeakSet()
+"""Also those whose owner is gone: one lives until its work is done."""
 
 
 @atexit.register
 def _finish() -> None:
     """Let predictions end: onnxruntime aborts a process that exits in the middle of one."""
+    for owner in list(_owners):
+        owner.leave()
     until = time.monotonic() + _LAST
     for thread in list(_threads):
-        thread.finish(until)
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _work(jobs: _Jobs) -> None:
