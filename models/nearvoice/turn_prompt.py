@@ -63,7 +63,7 @@ class Template:
         Raises:
             TemplateError: The template refuses these turns.
         """
-        text = self._write(turns)
+        text = self.render(turns)
         return text[: text.rfind(self.end)]
 
 
