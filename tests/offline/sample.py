@@ -73,11 +73,16 @@ def load() -> Recording:
     return Recording("a real telephone call", samples, rate, lines, turns)
 
 
+def word() -> Samples:
+    """Return 0.5 s of silence and one word, from 0.58 to 1.0 s; at the recording's rate."""
+    return load().cut(6.2, 7.3)
+
+
 def hello(rate: int) -> Samples:
     """Return 3 s of the call: one word from 0.58 to 1.0 s, after and before silence."""
     recording = load()
     silence = np.zeros(recording.rate * 2, np.int16)
-    return resample(np.concatenate([recording.cut(6.2, 7.3), silence]), recording.rate, rate)
+    return resample(np.concatenate([word(), silence]), recording.rate, rate)
 
 
 def read_stm(path: Path) -> list[Line]:
