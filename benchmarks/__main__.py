@@ -16,6 +16,7 @@ from . import (
     accuracy,
     data,
     drift,
+    eot_run,
     machine,
     noise,
     noise_cpu,
@@ -29,6 +30,7 @@ from . import (
     startup,
     tiles,
     turn_accuracy,
+    turn_hard,
     turn_speed,
     turn_startup,
     turn_worker,
@@ -69,6 +71,8 @@ TASKS = {
     "noise-hour": Task(lambda a: noise_hour.hour(_audio(a)), noise_hour.report),
     "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
     "turn": Task(lambda a: turn_accuracy.accuracy(_data(a)), turn_accuracy.report),
+    "turn-hard": Task(lambda a: turn_hard.hard(a.data), turn_hard.report),
+    "turn-eot": Task(lambda a: eot_run.run(a.eot, a.results / "turn-eot"), eot_run.report),
     "turn-speed": Task(lambda a: turn_speed.speed(_audio(a), a.rounds), turn_speed.report),
     "turn-worker": Task(
         lambda a: turn_worker.work(min(a.rounds, worker.ROUNDS)), turn_worker.report
@@ -106,8 +110,14 @@ def _arguments() -> argparse.Namespace:
         "--data",
         type=Path,
         help="folder of speech for vad, vad-drift, vad-quiet, noise, noise-level and noise-words, "
-        f"and of text for turn (default: {data.VARIABLE} of the environment); without one they are "
-        "skipped",
+        f"of text for turn, and for what turn-hard learns from (default: {data.VARIABLE} of the "
+        "environment); without one they are skipped, but for turn-hard",
+    )
+    parser.add_argument(
+        "--eot",
+        type=Path,
+        metavar="FOLDER",
+        help="eot-bench's data set, parquet files, for turn-eot; without it that is skipped",
     )
     parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes of vad")
     parser.add_argument("--quick", action="store_true", help="half of the set of noise")

@@ -3,149 +3,106 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from nearvoice import turn_rates
 from nearvoice.digest import sha256
-from nearvoice.turn import TurnDetector
+from nearvoice.turn import locate
 
-from . import turn_pairs
+from . import turn_figures, turn_pairs, turn_scores
+from .turn_figures import Measured
 from .turn_pairs import Pair
-from .turn_words import Words
-
-EACH = 1_000
-"""Pairs of a language, at most."""
-OURS, ALONE, WORDS = "nearvoice", "nearvoice, without what was said before", "counting words"
-FEW = 50
-"""Pairs of a source under which it has no row."""
-
-Scores = npt.NDArray[np.float64]
-Score = Callable[[Sequence[Pair], bool], Scores]
-"""Pairs, and whether the complete turns or the cuts are meant, to P(end of turn)."""
+from .turn_scores import OURS, TPRS, WORDS, Reader
 
 
 def accuracy(folder: Path) -> dict[str, Any]:
-    """Return the figures of each system, by language and by source."""
-    pairs = turn_pairs.pairs(folder, EACH)
-    detector = TurnDetector.load()
-    thresholds = {pair.language: detector.bundle.threshold_for(pair.language) for pair in pairs}
+    """Return the figures of each system: of each language, source, and their mean."""
+    pairs = [*turn_pairs.of_test(folder), *turn_pairs.of_heard(folder)]
+    dev = turn_pairs.of_dev(folder)
     systems: dict[str, Any] = {}
-    for name, load in _systems(folder, detector).items():
-        try:
-            score = load()
-        except ImportError as error:
-            systems[name] = {"missing": str(error)}
+    measured: dict[str, Measured] = {}
+    for name, reader in turn_scores.load(turn_scores.readers(folder)):
+        if not isinstance(reader, Reader):
+            systems[name] = reader
             continue
-        ours = thresholds if name != WORDS else None
-        systems[name] = _rows(pairs, score(pairs, True), score(pairs, False), ours)
+        measured[name] = _measure(reader, pairs, dev)
+        systems[name] = measured[name].rows
         print(f"{name}: {systems[name]['mean']}", file=sys.stderr)
-    bundle = detector.bundle
+    if OURS in measured and WORDS in measured:
+        turn_figures.compare(measured[OURS], measured[WORDS], "above words")
     return {
         "task": "turn",
-        "what": f"complete turns against cuts of them, {len(pairs)} pairs in {len(thresholds)} "
-        "languages; TNR is the share of cuts that are held back where TPR of the turns are not",
-        "model": {
-            "name": bundle.name,
-            "version": bundle.version,
-            "licence": bundle.licence,
-            "sha256": sha256(bundle.model),
-        },
-        "systems": systems,
+        "what": f"complete turns against cuts of them, {len(pairs)} pairs in "
+        f"{len({pair.language for pair in pairs})} languages; TNR is the share of cuts that are "
+        "held back where TPR of the turns are not; intervals of 95 %, by dialogue",
+        "model": model(),
+        "systems": systems | turn_scores.HEARS,
     }
 
 
-def _systems(folder: Path, detector: TurnDetector) -> dict[str, Callable[[], Score]]:
-    def words() -> Score:
-        trained = Words(folder)
-        return lambda pairs, complete: trained.score(pairs, complete=complete)
-
+def model() -> dict[str, str]:
+    """Return which weights ours has."""
+    own = locate("nearvoice")
     return {
-        OURS: lambda: lambda pairs, complete: _ours(detector, pairs, complete, with_before=True),
-        ALONE: lambda: lambda pairs, complete: _ours(detector, pairs, complete, with_before=False),
-        WORDS: words,
+        "name": own.name,
+        "version": own.version,
+        "licence": own.licence,
+        "sha256": sha256(own.model),
     }
 
 
-def _ours(
-    detector: TurnDetector, pairs: Sequence[Pair], complete: bool, *, with_before: bool
-) -> Scores:
-    scores = np.empty(len(pairs))
-    for at, pair in enumerate(pairs):
-        before = [{"role": r, "content": t} for r, t in pair.before if with_before]
-        text = pair.complete if complete else pair.cut
-        messages = [*before, {"role": "user", "content": text}]
-        scores[at] = detector.predict(messages, pair.language)
-    return scores
+def _measure(reader: Reader, pairs: Sequence[Pair], dev: Sequence[Pair]) -> Measured:
+    pairs, dev = reader.of(pairs), reader.of(dev)
+    on_dev = reader.score(dev)
+    thresholds = {f"dev {tpr}": turn_scores.thresholds(dev, on_dev, tpr) for tpr in TPRS}
+    if reader.bundle is not None:
+        thresholds["shipped"] = reader.shipped([pair.language for pair in pairs])
+    return Measured(pairs, reader.score(pairs), thresholds)
 
 
-def _rows(
-    pairs: Sequence[Pair], complete: Scores, cut: Scores, thresholds: dict[str, float] | None
-) -> dict[str, Any]:
-    languages = np.array([pair.language for pair in pairs])
-    sources = np.array([f"{pair.language} {pair.source}" for pair in pairs])
-    clear = np.array([not pair.ambiguous for pair in pairs])
-    rows: dict[str, Any] = {}
-    for language in sorted(set(languages.tolist())):
-        own = languages == language
-        row = _figures(complete[own], cut[own]) | {
-            "strict": _figures(complete[own & clear], cut[own & clear])
-        }
-        if thresholds is not None:
-            row["shipped"] = _at(complete[own], cut[own], thresholds[language])
-        rows[language] = row
-    by_source = {
-        source: _figures(complete[sources == source], cut[sources == source])
-        for source in sorted(set(sources.tolist()))
-        if (sources == source).sum() >= FEW
-    }
-    mean = {key: _mean(rows, key) for key in ("auc", "tnr at .993", "tnr at .95", "ece")}
-    return {"mean": mean, **rows, "by source": by_source}
+# ---- report -----------------------------------------------------------------------------------
 
-
-def _mean(rows: dict[str, Any], key: str) -> float:
-    return round(float(np.mean([row[key] for row in rows.values()])), 4)
-
-
-def _figures(complete: Scores, cut: Scores) -> dict[str, float]:
-    return {
-        "n": len(complete),
-        "auc": round(turn_rates.auc(complete, cut), 4),
-        "tnr at .993": round(turn_rates.tnr_at(complete, cut, 0.993), 4),
-        "tnr at .95": round(turn_rates.tnr_at(complete, cut, 0.95), 4),
-        "ece": round(turn_rates.ece(complete, cut), 4),
-    }
-
-
-def _at(complete: Scores, cut: Scores, threshold: float) -> dict[str, Any]:
-    """Return the rates with the shipped threshold, chosen on other turns; 95 % intervals."""
-    rates = {"tpr": turn_rates.tpr(complete, threshold), "tnr": turn_rates.tnr(cut, threshold)}
-    return {"threshold": threshold} | {
-        name: {key: round(value, 4) for key, value in rate._asdict().items()}
-        for name, rate in rates.items()
-    }
+COLUMNS = {
+    "pairs": ("n",),
+    "AUC": ("auc",),
+    "from": ("interval", "auc", 0),
+    "to": ("interval", "auc", 1),
+    "TNR .993": ("tnr at .993",),
+    "TNR .95": ("tnr at .95",),
+    "strict": ("strict", "tnr at .95"),
+    "ECE": ("ece",),
+    "dev .993 TPR": ("dev 0.993", "tpr", "value"),
+    "TNR": ("dev 0.993", "tnr", "value"),
+    "dev .95 TPR": ("dev 0.95", "tpr", "value"),
+    "TNR ": ("dev 0.95", "tnr", "value"),
+    "over words": ("above words", "auc", "value"),
+}
+"""Heading -> where in a row its figure is."""
 
 
 def report(result: dict[str, Any]) -> str:
-    """Return a line for each system and language."""
-    lines = [f"{'':42}{'AUC':>8}{'TNR .993':>10}{'TNR .95':>9}{'shipped TPR':>13}{'TNR':>7}"]
+    """Return a line for each system and language, and for each source of ours."""
+    width = max(len(f"{name}, {turn_figures.OTHERS}") for name in result["systems"]) + 2
+    lines = [" " * width + "".join(f"{heading.rstrip():>13}" for heading in COLUMNS)]
     for name, rows in result["systems"].items():
         if "missing" in rows:
             lines.append(f"{name}: {rows['missing']}")
             continue
-        for language, row in rows.items():
-            if language != "by source":
-                lines.append(_line(f"{name}, {language}", row))
+        shown = {key: row for key, row in rows.items() if key != "by source"}
+        if name == OURS:
+            shown |= rows["by source"]
+        lines += [_line(f"{name}, {key}", row, width) for key, row in shown.items()]
     return "\n".join(lines)
 
 
-def _line(name: str, row: dict[str, Any]) -> str:
-    line = f"{name:42}{row['auc']:8.3f}{row['tnr at .993']:10.3f}{row['tnr at .95']:9.3f}"
-    if "shipped" in row:
-        shipped = row["shipped"]
-        line += f"{shipped['tpr']['value']:13.3f}{shipped['tnr']['value']:7.3f}"
-    return line
+def _line(name: str, row: dict[str, Any], width: int) -> str:
+    return f"{name:{width}}" + "".join(f"{_cell(row, path):>13}" for path in COLUMNS.values())
+
+
+def _cell(row: Any, path: Sequence[str | int]) -> str:  # noqa: ANN401 - a part of JSON
+    for key in path:
+        if isinstance(key, str) and key not in row:
+            return ""
+        row = row[key]
+    return f"{row:.3f}" if isinstance(row, float) else str(row)

@@ -6,6 +6,9 @@
 OUT becomes a checkpoint that ``scripts.export_turn`` makes a bundle of. A run that is stopped goes
 on when the same command is given again. The rows of a dialogue file: ``{"lang": "en", "turns":
 [["user", "..."], ["assistant", "..."]]}``. Runs on a CPU, and on a GPU where there is one.
+
+``--teacher`` is a larger checkpoint with the same tokenizer, whose probabilities are learned beside
+the labels.
 """
 
 from __future__ import annotations
@@ -13,8 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +29,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from nearvoice.turn_rates import auc, tnr_at
-from scripts import turn_corpus
-from scripts.turn_corpus import ENDED, IGNORED, Stream, conversation
+from scripts import turn_corpus, turn_noise, turn_talk
+from scripts.turn_corpus import SPECIAL, Dialogue, Stream
+from scripts.turn_dev import Dev
 from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
+from scripts.turn_rows import Batch, Layers, Rows
 
 CHECK = 300.0
 """Seconds between checkpoints."""
-DEV = 150
+DEV = 200
 """Pairs of a language that the dev scores are of."""
-READ = 128
-"""Tokens of a dev prompt, at most."""
 EVERY = 4
 """One position in so many is asked for the next token."""
+_WARM = 5
+"""Steps that compile, and are not counted."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -45,9 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     torch.manual_seed(options.seed)
     torch.set_num_threads(options.threads)
-    recipe = _prepare(options)
-    run = Run(options, recipe)
-    run.train()
+    torch.set_float32_matmul_precision("high")
+    recipe = prepare(options)
+    if not options.prepare:
+        Run(options, recipe).train()
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -55,10 +62,14 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("data", type=Path, help="dialogues, JSON lines, perhaps .xz")
     parser.add_argument("out", type=Path, help="folder of the checkpoint")
     parser.add_argument("--from", dest="start", type=Path, help="a Qwen2ForCausalLM folder")
+    parser.add_argument("--first", type=int, metavar="N", help="only so many layers of --from")
     parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
     parser.add_argument("--minutes", type=float, default=30.0, help="of work, all runs together")
+    parser.add_argument("--tokens", type=float, help="millions to train on at most")
     parser.add_argument("--without", nargs="*", default=[], metavar="SRC", help="sources left out")
     parser.add_argument("--languages", nargs="*", help="these only")
+    parser.add_argument("--talk", type=int, default=0, metavar="N", help="of our own dialogues")
+    parser.add_argument("--noise", type=float, default=0.0, help="share that a recogniser mishears")
     parser.add_argument("--vocabulary", type=int, default=16_384)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
@@ -67,39 +78,71 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=16, help="in a batch")
     parser.add_argument("--length", type=int, default=128, help="tokens in a row")
     parser.add_argument("--rate", type=float, default=2e-3, help="learning rate at its highest")
-    parser.add_argument("--lm", type=float, default=0.5, help="weight of next-token prediction")
+    parser.add_argument("--lm", type=float, default=0.5, help="weight of the next token, at first")
+    parser.add_argument("--decay", type=float, default=0.05, help="of the weights")
+    parser.add_argument("--dropout", type=float, default=0.0, help="in the network")
+    parser.add_argument("--word-drop", type=float, default=0.0, help="share of tokens not shown")
+    parser.add_argument("--uniform", action="store_true", help="each boundary weighs the same")
+    parser.add_argument("--teacher", type=Path, help="a larger checkpoint")
+    parser.add_argument("--trust", type=float, default=0.5, help="weight of the teacher")
+    parser.add_argument("--prepare", action="store_true", help="tokenise, and train nothing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--eager", action="store_true", help="slower, without a C++ compiler")
     return parser.parse_args(arguments)
 
 
-def _prepare(options: argparse.Namespace) -> Recipe:
+def prepare(options: argparse.Namespace) -> Recipe:
     """Make the tokenizer and the token stream, unless an earlier run did."""
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    if (out / "stream.npz").exists():
-        return Recipe.read(out)
-    dialogues = [
+    if (out / "stream.npz").exists() and (out / "prompt.json").exists():
+        recipe = Recipe.read(out)
+    else:
+        recipe = _encode(options, _dialogues(options))
+    if options.start is not None:
+        config = Config.read(options.start)
+        if options.first is not None:
+            config = replace(config, num_hidden_layers=options.first)
+        (out / "config.json").write_text(json.dumps(config.as_dict(), indent=2), "utf-8")
+    elif not (out / "config.json").exists():
+        config = _config(options, recipe.tokenizer.get_vocab_size())
+        (out / "config.json").write_text(json.dumps(config.as_dict(), indent=2), "utf-8")
+    return recipe
+
+
+def _dialogues(options: argparse.Namespace) -> list[Dialogue]:
+    """Return what it is trained on, in random order."""
+    wanted = options.languages
+    found = [
         dialogue
         for dialogue in turn_corpus.read(options.data)
-        if dialogue.src not in options.without
-        and (options.languages is None or dialogue.lang in options.languages)
+        if dialogue.src not in options.without and (wanted is None or dialogue.lang in wanted)
     ]
-    print(f"{len(dialogues)} dialogues", flush=True)
+    print(f"{len(found)} dialogues", flush=True)
+    found = turn_corpus.balanced(found, options.seed)
+    if options.talk:
+        own = turn_talk.dialogues(options.seed, options.talk)
+        found += [dialogue for dialogue in own if wanted is None or dialogue.lang in wanted]
+    chance = random.Random(options.seed)
+    chance.shuffle(found)
+    return [
+        turn_noise.noisy(dialogue, chance) if chance.random() < options.noise else dialogue
+        for dialogue in found
+    ]
+
+
+def _encode(options: argparse.Namespace, dialogues: list[Dialogue]) -> Recipe:
+    out: Path = options.out
     if options.start is None:
         tokenizer = turn_corpus.train_tokenizer(dialogues, options.vocabulary, 2_500_000)
         recipe = Recipe(tokenizer, turn_corpus.TEMPLATE, "<|im_end|>", {})
-        config = _config(options, tokenizer.get_vocab_size())
-        (out / "config.json").write_text(json.dumps(config.as_dict(), indent=2), "utf-8")
     else:
         recipe = Recipe.of_checkpoint(options.start)
-        (out / "config.json").write_bytes((options.start / "config.json").read_bytes())
     recipe.write(out)
-    stream = turn_corpus.encode(
-        turn_corpus.balanced(dialogues, options.seed), recipe.tokenizer, recipe.as_template()
-    )
-    np.savez(out / "stream.tmp.npz", ids=stream.ids, labels=stream.labels)
+    stream = turn_corpus.encode(dialogues, recipe.tokenizer, recipe.as_template())
+    small = np.uint16 if recipe.tokenizer.get_vocab_size() <= 2**16 else np.int32
+    np.savez(out / "stream.tmp.npz", ids=stream.ids.astype(small), labels=stream.labels)
     (out / "stream.tmp.npz").replace(out / "stream.npz")
     return recipe
 
@@ -115,22 +158,46 @@ def _config(options: argparse.Namespace, vocabulary: int) -> Config:
     )
 
 
+def read_stream(folder: Path) -> Stream:
+    """Read the token stream that :func:`prepare` wrote."""
+    with np.load(folder / "stream.npz") as kept:
+        return Stream(kept["ids"].astype(np.int32), kept["labels"])
+
+
 class Run:
     """A training run, which may have been stopped and goes on."""
 
     def __init__(self, options: argparse.Namespace, recipe: Recipe) -> None:
         self.options = options
         self.out: Path = options.out
-        with np.load(self.out / "stream.npz") as stream:
-            self.stream = Stream(stream["ids"], stream["labels"])
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.rows = self._rows(recipe)
         self.network = TurnQwen2(Config.read(self.out)).to(self.device)
-        self.optimizer = _optimizer(self.network, options.rate)
+        for layer in self.network.model.layers:
+            layer.dropout.p = options.dropout
+        self.optimizer = _optimizer(self.network, options, fused=self.device == "cuda")
         self.step, self.seconds = 0, 0.0
         self.clock = clock(self.device)
         self._resume()
-        self.body = self.network.model if options.eager else torch.compile(self.network.model)
-        self.dev = None if options.dev is None else Dev(options.dev, recipe, options.languages)
+        self.layers = self._compiled(self.network)
+        self.dev = None if options.dev is None else Dev(options.dev, recipe, options.languages, DEV)
+
+    def _rows(self, recipe: Recipe) -> Rows:
+        options, stream = self.options, read_stream(self.out)
+        begin = recipe.tokenizer.token_to_id(SPECIAL[1])
+        if options.teacher is None:
+            return Rows(stream, begin, self.device, uniform=options.uniform)
+        kept = self.out / "teacher.npy"
+        if not kept.exists():
+            teacher = TurnQwen2(Config.read(options.teacher)).to(self.device).eval()
+            teacher.take(read_weights(options.teacher))
+            layers = self._compiled(teacher)
+            np.save(kept, Rows(stream, begin, self.device).logits(teacher, layers))
+        return Rows(stream, begin, self.device, uniform=options.uniform, teacher=np.load(kept))
+
+    def _compiled(self, network: TurnQwen2) -> Layers:
+        layers: Layers = list(network.model.layers)
+        return layers if self.options.eager else [torch.compile(layer) for layer in layers]
 
     def _resume(self) -> None:
         weights, state = self.out / "model.safetensors", self.out / "training.pt"
@@ -140,7 +207,7 @@ class Run:
             self.optimizer.load_state_dict(kept["optimizer"])
             self.step, self.seconds = kept["step"], kept["seconds"]
         elif self.options.start is not None:
-            self.network.take(read_weights(self.options.start))
+            self.network.take(_first(read_weights(self.options.start), self.options.first))
 
     def save(self) -> None:
         """Write the checkpoint; the state of training last, so that one without it starts anew."""
@@ -155,17 +222,19 @@ class Run:
 
     def train(self) -> None:
         """Train until the minutes are over."""
-        limit, saved, noted = 60 * self.options.minutes, self.seconds, self.seconds
-        losses: list[float] = []
-        for ids, labels in self._batches():
-            began = self.clock()
-            if self.seconds >= limit:
+        options = self.options
+        saved = noted = self.seconds
+        losses: list[Tensor] = []
+        began = self.clock()
+        for batch in self.rows.batches((options.seed, self.step), options.rows, options.length):
+            if (done := self._done()) >= 1:
                 break
-            self._set_rate(self.seconds / limit)
-            losses.append(self._train_on(ids, labels))
+            self._set_rate(done)
+            losses.append(self._train_on(batch, self.options.lm * (1 - done)))
             self.step += 1
-            if self.step > 5:  # the first steps compile
-                self.seconds += self.clock() - began
+            began, passed = self._passed(began)
+            if self.step > _WARM:
+                self.seconds += passed
             if self.seconds - noted >= 60:
                 noted = self.seconds
                 print(self._note(losses), flush=True)
@@ -174,22 +243,17 @@ class Run:
                 saved = self.seconds
                 self.save()
                 self._score()
+                began = self.clock()
+        print(self._note(losses), flush=True)
         self.save()
         self._score()
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        rows, length = self.options.rows, self.options.length
-        random = np.random.default_rng((self.options.seed, self.step))
-        count = len(self.stream.ids)
-        while True:
-            offset = random.integers(0, length)
-            starts = np.arange(offset, count - length - 1, length)
-            random.shuffle(starts)
-            for i in range(0, len(starts) - rows + 1, rows):
-                places = starts[i : i + rows, None] + np.arange(length + 1)
-                ids = torch.from_numpy(self.stream.ids[places].astype(np.int64))
-                labels = torch.from_numpy(self.stream.labels[places[:, :-1]].astype(np.int64))
-                yield ids.to(self.device), labels.to(self.device)
+    def _passed(self, began: float) -> tuple[float, float]:
+        """Return now, and the seconds since ``began``; now and then wait for the GPU."""
+        if self.device == "cuda" and (self.step % 20 == 0 or self.step <= _WARM):
+            torch.cuda.synchronize()
+        now = self.clock()
+        return now, now - began
 
     def _set_rate(self, done: float) -> None:
         warm = min(1.0, (self.step + 1) / 100)
@@ -197,36 +261,70 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _train_on(self, ids: Tensor, labels: Tensor) -> float:
+    def _train_on(self, batch: Batch, lm: float) -> Tensor:
         network = self.network
+        seen = batch.ids[:, :-1]
+        if self.options.word_drop:
+            seen = self._dropped(seen)
         with torch.autocast(self.device, torch.bfloat16):
-            hidden, _ = self.body(ids[:, :-1])
+            hidden = network.model.rows(seen, batch.conversations, self.layers)
             logits = network.eou(hidden)[..., 0].float()
             first = self.step % EVERY
             words = network.lm_head(hidden[:, first::EVERY])
-        asked = (labels != IGNORED).float()
-        each = functional.binary_cross_entropy_with_logits(
-            logits, (labels == ENDED).float(), reduction="none"
-        )
-        turn = (each * asked).sum() / asked.sum().clamp(min=1)
-        following = ids[:, 1:][:, first::EVERY].reshape(-1)
+        turn = _turn_loss(logits, batch, self.options.trust)
+        following = batch.ids[:, 1:][:, first::EVERY].reshape(-1)
         word = functional.cross_entropy(words.float().flatten(0, 1), following)
-        (turn + self.options.lm * word).backward()
+        (turn + lm * word).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(turn.detach())
+        return turn.detach()
 
-    def _note(self, losses: list[float]) -> str:
-        tokens = self.step * self.options.rows * self.options.length
+    def _dropped(self, ids: Tensor) -> Tensor:
+        """Return the ids with some not shown, in half of the rows; all that a template has are."""
+        heard = torch.rand(ids.shape, device=ids.device) >= self.options.word_drop
+        heard |= torch.rand(len(ids), 1, device=ids.device) < 0.5
+        return torch.where(heard | (ids < len(SPECIAL)), ids, 0)
+
+    def _note(self, losses: list[Tensor]) -> str:
+        loss = float(torch.stack(losses).mean()) if losses else math.nan
         return (
-            f"{self.seconds / 60:.1f} min, {tokens / 1e6:.2f} M tokens of "
-            f"{len(self.stream.ids) / 1e6:.1f}, loss {np.mean(losses):.4f}"
+            f"{self.seconds / 60:.1f} min, {self._tokens():.2f} M tokens of "
+            f"{self.rows.count / 1e6:.1f}, loss {loss:.4f}"
         )
+
+    def _done(self) -> float:
+        """Return which part is done, of the minutes or of the tokens."""
+        minutes, tokens = self.options.minutes, self.options.tokens or math.inf
+        return max(self.seconds / 60 / minutes if minutes else 1.0, self._tokens() / tokens)
+
+    def _tokens(self) -> float:
+        """Return the millions that it was trained on."""
+        read: int = self.step * self.options.rows * self.options.length
+        return read / 1e6
 
     def _score(self) -> None:
         if self.dev is not None:
             print(self.dev.scores(self.network, self.device), flush=True)
+
+
+def _turn_loss(logits: Tensor, batch: Batch, trust: float) -> Tensor:
+    wanted = batch.ended
+    if batch.teacher is not None:
+        wanted = (1 - trust) * wanted + trust * torch.sigmoid(batch.teacher)
+    each = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (each * batch.weight).sum() / batch.weight.sum().clamp(min=1)
+
+
+def _first(weights: dict[str, Tensor], layers: int | None) -> dict[str, Tensor]:
+    """Return the weights without those of later layers."""
+    if layers is None:
+        return weights
+    return {
+        name: weight
+        for name, weight in weights.items()
+        if not name.startswith("model.layers.") or int(name.split(".")[2]) < layers
+    }
 
 
 def clock(device: str) -> Callable[[], float]:
@@ -234,58 +332,16 @@ def clock(device: str) -> Callable[[], float]:
     return time.thread_time if device == "cpu" else time.perf_counter
 
 
-def _optimizer(network: TurnQwen2, rate: float) -> torch.optim.Optimizer:
+def _optimizer(
+    network: TurnQwen2, options: argparse.Namespace, *, fused: bool
+) -> torch.optim.Optimizer:
     matrices = [p for p in network.parameters() if p.dim() >= 2]
     others = [p for p in network.parameters() if p.dim() < 2]
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": 0.05},
+        {"params": matrices, "weight_decay": options.decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.95))
-
-
-class Dev:
-    """Complete and cut turns that the network was not trained on."""
-
-    def __init__(self, path: Path, recipe: Recipe, languages: list[str] | None) -> None:
-        records = turn_corpus.pairs(path, DEV, languages)
-        window = recipe.window(READ)
-        self.languages = [str(record["lang"]) for record in records]
-        self.complete = [window.ids(conversation(record, "text")) for record in records]
-        self.unfinished = [window.ids(conversation(record, "cut")) for record in records]
-
-    def scores(self, network: TurnQwen2, device: str) -> str:
-        """Return the line that says how well the network tells them apart."""
-        complete = logits(network, self.complete, device)
-        unfinished = logits(network, self.unfinished, device)
-        each = []
-        for language in sorted(set(self.languages)):
-            own = np.array([other == language for other in self.languages])
-            each.append(f"{language} {auc(complete[own], unfinished[own]):.3f}")
-        tnrs = [tnr_at(complete, unfinished, at) for at in (0.993, 0.95)]
-        return (
-            f"dev AUC {auc(complete, unfinished):.4f}, TNR {tnrs[0]:.3f} at TPR .993, "
-            f"{tnrs[1]:.3f} at .95; {' '.join(each)}"
-        )
-
-
-@torch.no_grad()
-def logits(
-    network: TurnQwen2, prompts: list[list[int]], device: str, batch: int = 32
-) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Return the logit of P(end of turn) after each prompt."""
-    out = np.empty(len(prompts))
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
-        lengths = torch.tensor([len(prompts[i]) for i in rows])
-        ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
-        for row, i in enumerate(rows):
-            ids[row, : len(prompts[i])] = torch.tensor(prompts[i])
-        hidden, _ = network.model(ids.to(device))
-        last = hidden[torch.arange(len(rows)), lengths - 1]
-        out[rows] = network.eou(last)[:, 0].float().cpu().numpy()
-    return out
+    return torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.95), fused=fused)
 
 
 if __name__ == "__main__":

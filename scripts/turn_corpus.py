@@ -89,20 +89,32 @@ def _texts(dialogues: Iterable[Dialogue], characters: int) -> Iterator[str]:
                 yield text
 
 
-def balanced(dialogues: list[Dialogue], seed: int, most: float = 4.0) -> list[Dialogue]:
-    """Return the dialogues in random order, those of rare languages several times.
+def balanced(
+    dialogues: list[Dialogue], seed: int, least: float = 0.6, most: float = 4.0
+) -> list[Dialogue]:
+    """Return the dialogues in random order, those of rare languages and sources several times.
 
-    A language's share becomes as its square root; English, by far the largest, is left at a half.
+    A language's share becomes as its square root, and in a language that of a source as its own;
+    English, by far the largest, is left at a half. None comes more than ``most`` times, or less
+    than ``least``.
     """
     random_ = random.Random(seed)
-    size = Counter[str]()
+    size, of_source = Counter[str](), Counter[tuple[str, str]]()
     for dialogue in dialogues:
-        size[dialogue.lang] += sum(len(text.encode()) for _, text in dialogue.turns)
+        length = sum(len(text.encode()) for _, text in dialogue.turns)
+        size[dialogue.lang] += length
+        of_source[dialogue.lang, dialogue.src] += length
     largest = max(size.values())
-    times = {lang: min(most, 0.5 * (largest / n) ** 0.5) for lang, n in size.items()}
+    roots = Counter[str]()
+    for (lang, _), n in of_source.items():
+        roots[lang] += n**0.5
+    times = {
+        (lang, src): min(most, max(least, 0.5 * (largest * size[lang] / n) ** 0.5 / roots[lang]))
+        for (lang, src), n in of_source.items()
+    }
     chosen = []
     for dialogue in dialogues:
-        wanted = times[dialogue.lang]
+        wanted = times[dialogue.lang, dialogue.src]
         chosen += [dialogue] * (int(wanted) + (random_.random() < wanted % 1))
     random_.shuffle(chosen)
     return chosen

@@ -8,9 +8,10 @@ pass is a third faster than the fused one's, and ONNX has no other.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -107,9 +108,8 @@ class Attention(nn.Module):
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Take x [B, T, width] and past keys and values [2, B, shared, P, size]; return both on."""
-        batch, groups = x.shape[0], self.heads // self.shared
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Take x [B, T, width] and past keys and values [2, B, shared, P, size]; return all on."""
         q = self._split(self.q_proj(x), self.heads)
         k = self._split(self.k_proj(x), self.shared)
         v = self._split(self.v_proj(x), self.shared)
@@ -117,19 +117,31 @@ class Attention(nn.Module):
         q, k = turned.split((self.heads, self.shared), 1)
         if past is not None:
             k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
-        # the heads of a group as one, or each product would be made for them one by one
-        together = batch, self.shared, -1, self.size
-        scores = (q.reshape(together) @ k.transpose(-1, -2)).float() * self.size**-0.5
-        scores = scores.view(batch, self.shared, groups, -1, k.shape[2]) + mask
-        # nothing so small that a CPU takes ten times as long for it
-        scores = torch.maximum(scores, scores.amax(-1, keepdim=True) - _FAR)
-        weights = torch.softmax(scores, -1).to(v.dtype).flatten(2, 3)
-        mixed = (weights @ v).reshape(batch, self.heads, -1, self.size).transpose(1, 2)
-        out = self.o_proj(mixed.reshape(batch, -1, self.heads * self.size))
-        return out, torch.stack((k, v))
+        mixed = (_fused if x.is_cuda else _mixed)(q, k, v, mask).transpose(1, 2)
+        return self.o_proj(mixed.reshape(x.shape[0], -1, self.heads * self.size)), k, v
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         return x.view(x.shape[0], -1, heads, self.size).transpose(1, 2)
+
+
+def _mixed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Return values [B, heads, T, size] mixed as queries and keys say, masked by [B or 1, T, P]."""
+    batch, heads, _, size = q.shape
+    shared = k.shape[1]
+    # the heads of a group as one, or each product would be made for them one by one
+    scores = (q.reshape(batch, shared, -1, size) @ k.transpose(-1, -2)).float() * size**-0.5
+    scores = scores.view(batch, shared, heads // shared, -1, k.shape[2]) + mask[:, None, None]
+    # nothing so small that a CPU takes ten times as long for it
+    scores = torch.maximum(scores, scores.amax(-1, keepdim=True) - _FAR)
+    weights = torch.softmax(scores, -1).to(v.dtype).flatten(2, 3)
+    return (weights @ v).reshape(batch, heads, -1, size)
+
+
+def _fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """Do the same on a GPU."""
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+    bias = mask[:, None].to(q.dtype).expand(q.shape[0], q.shape[1], -1, -1)
+    return functional.scaled_dot_product_attention(q, k, v, bias)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -161,13 +173,14 @@ class Layer(nn.Module):
         self.self_attn = Attention(config)
         self.post_attention_layernorm = Norm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
+        self.dropout = nn.Dropout(0.0)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, past: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        mixed, present = self.self_attn(self.input_layernorm(x), cos, sin, mask, past)
-        x = x + mixed
-        return x + self.mlp(self.post_attention_layernorm(x)), present
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        mixed, k, v = self.self_attn(self.input_layernorm(x), cos, sin, mask, past)
+        x = x + self.dropout(mixed)
+        return x + self.dropout(self.mlp(self.post_attention_layernorm(x))), k, v
 
 
 class Body(nn.Module):
@@ -188,13 +201,32 @@ class Body(nn.Module):
         before = 0 if past is None else past.shape[4]
         places = torch.arange(ids.shape[1] + before, device=ids.device)
         at = places[before:]
-        mask = torch.where(places > at[:, None], -1e9, 0.0)
+        mask = torch.where(places > at[:, None], -1e9, 0.0)[None]
         x, present = self.embed_tokens(ids), []
         for number, layer in enumerate(self.layers):
             own = None if past is None else past[number]
-            x, kept = layer(x, self.cos[at], self.sin[at], mask, own)
-            present.append(kept)
+            x, k, v = layer(x, self.cos[at], self.sin[at], mask, own)
+            present.append(torch.stack((k, v)))
         return self.norm(x), torch.stack(present)
+
+    def rows(
+        self, ids: Tensor, conversations: Tensor, layers: Iterable[Callable[..., Any]] | None = None
+    ) -> Tensor:
+        """Return the hidden states of rows in which conversations follow one another.
+
+        Args:
+            ids: int64[B, T].
+            conversations: int64[B, T], a number for each: none reads another.
+            layers: Its layers, compiled perhaps; None for these as they are.
+        """
+        at = torch.arange(ids.shape[1], device=ids.device)
+        own = conversations[:, :, None] == conversations[:, None]
+        mask = torch.where(own & (at <= at[:, None]), 0.0, -1e9)
+        x = self.embed_tokens(ids)
+        for layer in self.layers if layers is None else layers:
+            x, _, _ = layer(x, self.cos[at], self.sin[at], mask, None)
+        out: Tensor = self.norm(x)
+        return out
 
 
 class TurnQwen2(nn.Module):

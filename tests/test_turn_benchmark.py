@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import lzma
 import random
 import wave
 from pathlib import Path
@@ -12,21 +13,36 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import (
+    turn_accuracy,
+    turn_bootstrap,
+    turn_figures,
     turn_job,
+    turn_pairs,
+    turn_rule,
+    turn_scores,
     turn_shape,
     turn_speed,
     turn_startup,
     turn_systems,
     turn_talk,
+    turn_words,
     turn_worker,
 )
+from benchmarks.data import MissingDataError
+from benchmarks.turn_figures import HEARD, Measured
+from benchmarks.turn_pairs import Pair
+from benchmarks.turn_scores import ALONE, LIVEKIT, RULE, WORDS, Scored
 from benchmarks.turn_speed import Cost
 from benchmarks.turn_systems import AUDIO, OFFICIAL, OURS, SHAPE, SMART, System
 from benchmarks.worker import Memory, Worker
+from nearvoice import turn_rates
 from nearvoice.turn import TurnDetector, locate
+from nearvoice.turn_bundle import MissingPartError
 
 SILENCE = np.zeros(128_000, np.int16)
 SMALL = {
@@ -378,6 +394,323 @@ def test_a_system_that_does_not_start_is_a_row_that_says_why(
     monkeypatch.setattr(turn_startup, "steps", lambda folder: {SMART: broken})
     (row,) = turn_startup.startup(1, folder.parent)["systems"].values()
     assert "No module named 'no_such_package'; pip install --no-deps" in row["missing"]
+
+
+# ---- turn: the pairs --------------------------------------------------------------------------
+
+
+def row(text: str, cut: str, before: list[list[str]] | None = None, **known: Any) -> dict[str, Any]:
+    fields = {"lang": "en", "src": "sgd", "raw": text, "cut_ambig": False, "cut_sent_end": False}
+    return {**fields, "ctx": before or [], "text": text, "cut": cut, **known}
+
+
+def record(name: str, *turns: str, **known: Any) -> dict[str, Any]:
+    """Return a dialogue whose turns are the user's and the assistant's in turn."""
+    roles = ("user", "assistant")
+    said = [[roles[at % 2], text] for at, text in enumerate(turns)]
+    return {"lang": "en", "src": "sgd", "id": name, "turns": said, **known}
+
+
+def keep(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    with lzma.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(each)}\n" for each in rows)
+
+
+def recognised(name: str, *turns: str) -> dict[str, Any]:
+    return record(name, *turns, src=turn_pairs.HEARD)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A data folder of a few dialogues."""
+    asked = [["assistant", "which day"]]
+    test = [
+        row("i need a table for two", "i need a table"),
+        row("on friday please", "on friday", [["user", "i need a table for two"], *asked]),
+        row("on friday please", "on", asked),
+        row("yes that is what i heard", "yes that", src=turn_pairs.HEARD),
+    ]
+    german = [row("am freitag bitte", "am", lang="de"), row("ja bitte gern", "ja", lang="de")]
+    keep(tmp_path, turn_pairs.TEST, [*test, *german])
+    keep(tmp_path, turn_pairs.DEV, [*test, *german])
+    dialogues = [
+        record("1", "i need a table for two", "Which day?", "on friday please"),
+        record("2", "Hello.", "which day", "On Friday, please"),
+        {**record("3"), "turns": [["assistant", "Which day?"], ["user", "on friday please"]]},
+    ]
+    spoken = [
+        recognised("v1", "uh i need a a room", "for how many", "two of us", "ok", "thanks"),
+        recognised("v2", "is there parking. in the hotel"),
+    ]
+    keep(tmp_path, turn_pairs.DIALOGUES, [*dialogues, *spoken[:1]])
+    keep(tmp_path, "turn/dev.jsonl.xz", [])
+    keep(tmp_path, turn_pairs.TRAIN, [*dialogues, *spoken[1:]])
+    return tmp_path
+
+
+def test_a_pair_is_of_the_dialogue_with_the_same_words_before(corpus: Path) -> None:
+    first, second, third, *_ = turn_pairs.of_test(corpus)
+    assert first.dialogue == second.dialogue == "sgd 1"
+    assert third.dialogue == "sgd 3"
+
+
+def test_a_pair_of_no_known_dialogue_is_one_by_itself(corpus: Path) -> None:
+    *_, last = turn_pairs.of_test(corpus)
+    assert last.dialogue == "sgd ja bitte gern"
+
+
+def test_turns_that_have_a_record_each_are_of_their_dialogue() -> None:
+    known = turn_pairs._Dialogues(
+        [record(f"uuid#{at}", f"turn {at} of it", src="multidogo") for at in range(2)]
+    )
+    found = {known.of(row(f"turn {at} of it", "turn", src="multidogo")) for at in range(2)}
+    assert found == {"multidogo uuid"}
+
+
+def test_what_was_recognised_has_pairs_of_its_own_and_is_in_no_other_set(corpus: Path) -> None:
+    heard = turn_pairs.of_heard(corpus)
+    assert {pair.complete for pair in heard} == {
+        "uh i need a a room",
+        "two of us",
+        "is there parking in the hotel",
+    }
+    for pair in heard:
+        assert pair.complete.startswith(f"{pair.cut} ")
+    asked = {pair.complete: pair.before for pair in heard}
+    assert asked["two of us"][-1] == ("assistant", "for how many")
+    assert heard == turn_pairs.of_heard(corpus)
+    assert len(turn_pairs.of_heard(corpus, 2)) == 2
+    others = [*turn_pairs.of_test(corpus), *turn_pairs.of_dev(corpus)]
+    assert turn_pairs.HEARD not in {pair.source for pair in others}
+
+
+def test_counting_words_is_taught_nothing_that_was_recognised(corpus: Path) -> None:
+    taught = {text for text, *_ in turn_words._examples(corpus)}
+    assert "on friday please" in taught
+    assert not any("parking" in text for text in taught)
+
+
+def test_a_set_that_is_not_there_is_an_error_that_names_the_page(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match=r"docs/turn-model\.md"):
+        turn_pairs.of_heard(tmp_path)
+
+
+# ---- turn: intervals --------------------------------------------------------------------------
+
+SCORE = st.sampled_from([0.0, 0.2, 0.2001, 0.5, 0.9, 1.0])
+DRAWN = st.tuples(SCORE, SCORE, st.integers(0, 3))
+"""A complete turn, its cut, and how often both are drawn."""
+
+
+@given(st.lists(DRAWN, min_size=1, max_size=30).filter(lambda rows: any(n for *_, n in rows)))
+def test_a_resample_has_the_figures_of_its_pairs_as_often_as_they_were_drawn(rows: Any) -> None:
+    complete, cut, times = (np.array(column) for column in zip(*rows, strict=True))
+    weights = np.stack([times, np.ones(len(times), int)])
+    aucs = turn_bootstrap.auc(complete, cut, weights)
+    tnrs = turn_bootstrap.tnr_at(complete, cut, weights, 0.95)
+    for at, own in enumerate(weights):
+        again = np.repeat(complete, own), np.repeat(cut, own)
+        assert aucs[at] == pytest.approx(turn_rates.auc(*again))
+        assert tnrs[at] == pytest.approx(turn_rates.tnr_at(*again, 0.95))
+
+
+def test_pairs_of_a_dialogue_are_drawn_together_and_the_same_way_again() -> None:
+    dialogues = ["a", "b", "a", "c", "b"]
+    weights = turn_bootstrap.weights(dialogues, "en", 40)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, 1] == weights[:, 4]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()
+    assert (weights == turn_bootstrap.weights(dialogues, "en", 40)).all()
+    assert (weights != turn_bootstrap.weights(dialogues, "de", 40)).any()
+
+
+def test_an_interval_is_wider_where_the_same_pairs_are_of_fewer_dialogues() -> None:
+    chance = np.random.default_rng(0)
+    by_dialogue = np.repeat(chance.normal(size=20), 10)
+    complete, cut = by_dialogue + 1.0, chance.normal(size=200)
+    widths = []
+    for dialogues in ([str(at // 10) for at in range(200)], [str(at) for at in range(200)]):
+        weights = turn_bootstrap.weights(dialogues, "en")
+        low, high = turn_bootstrap.interval(turn_bootstrap.auc(complete, cut, weights))
+        assert low < turn_rates.auc(complete, cut) < high
+        widths.append(high - low)
+    assert widths[0] > 1.3 * widths[1]
+
+
+# ---- turn: figures ----------------------------------------------------------------------------
+
+
+def some(language: str, count: int, source: str = "cv") -> list[Pair]:
+    return [
+        Pair(language, source, (), "a b", "a", dialogue=f"{source} {at}") for at in range(count)
+    ]
+
+
+def measured(above: float, pairs: list[Pair], **thresholds: float) -> Measured:
+    """Return the figures of a system whose complete turns score so much above cuts."""
+    cut = np.linspace(0, 0.5, len(pairs))
+    languages = {pair.language for pair in pairs}
+    of_each = {name: dict.fromkeys(languages, at) for name, at in thresholds.items()}
+    return Measured(pairs, Scored(cut + above, cut), of_each)
+
+
+def test_what_was_recognised_counts_in_no_language_and_in_no_mean() -> None:
+    spoken = some("en", 60, turn_pairs.HEARD)
+    rows = measured(0.1, [*some("de", 60), *some("en", 60), *spoken]).rows
+    assert rows["en"]["n"] == rows[HEARD]["n"] == 60
+    assert rows["mean"]["auc"] == pytest.approx(
+        (rows["de"]["auc"] + rows["en"]["auc"]) / 2, abs=1e-4
+    )
+    assert rows["mean without en"]["auc"] == rows["de"]["auc"]
+    assert rows["by source"].keys() == {"de cv", "en cv"}
+
+
+def test_a_threshold_of_other_turns_gives_rates_with_intervals() -> None:
+    row = measured(0.5, some("en", 101), shipped=0.75).rows["en"]["shipped"]
+    assert row["threshold"] == 0.75
+    assert row["tpr"]["value"] == pytest.approx(51 / 101, abs=1e-4)
+    assert row["tnr"]["value"] == 1.0
+    assert row["tpr"]["low"] < row["tpr"]["value"] < row["tpr"]["high"]
+
+
+def test_only_clear_cuts_are_in_the_strict_column_and_answers_in_theirs() -> None:
+    pairs = some("en", 100)
+    pairs = [p._replace(ambiguous=at < 30) for at, p in enumerate(pairs)]
+    pairs = [p._replace(before=(("assistant", "well"),)) if at < 60 else p
+             for at, p in enumerate(pairs)]  # fmt: skip
+    row = measured(0.1, pairs).rows["en"]
+    assert row["strict"]["n"] == 70
+    assert row["with something before"]["n"] == 60
+
+
+def test_a_difference_is_of_the_same_resamples() -> None:
+    pairs = [*some("de", 60), *some("en", 60)]
+    better, worse = measured(0.2, pairs), measured(0.1, pairs)
+    turn_figures.compare(better, worse, "above words")
+    for name in ("mean", "mean without en", "de", "en"):
+        found = better.rows[name]["above words"]["auc"]
+        assert 0 < found["low"] <= found["value"] <= found["high"]
+    assert "above words" in better.rows["by source"]["en cv"]
+    same = measured(0.2, pairs)
+    turn_figures.compare(same, measured(0.2, pairs), "above words")
+    assert same.rows["en"]["above words"]["auc"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+# ---- turn: systems ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "answers", "wanted"),
+    [
+        ("i want to go home", "en", False, turn_rule.OPEN),
+        ("i want to", "en", True, turn_rule.HANGS),
+        ("i want um", "en", True, turn_rule.HANGS),
+        ("yes", "en", True, turn_rule.OPEN),
+        ("yes", "en", False, turn_rule.SHORT),
+        ("The day after that.", "en", False, turn_rule.ENDED),
+        ("the day after,", "en", True, turn_rule.HANGS),
+        ("ich möchte einen", "de", True, turn_rule.HANGS),
+        ("明日の朝に", "ja", True, turn_rule.HANGS),
+        ("내일 아침에", "ko", True, turn_rule.HANGS),
+        ("we are here", "xx", False, turn_rule.OPEN),
+        ("", "en", True, turn_rule.HANGS),
+    ],
+)
+def test_the_rule_reads_the_last_word_and_how_much_was_said(
+    text: str, language: str, answers: bool, wanted: float
+) -> None:
+    found = turn_rule.probability(text, language, answers=answers)
+    assert wanted <= found <= wanted + 0.1
+
+
+@given(st.text(max_size=40), st.sampled_from(["en", "ja", "ko", "zh", "xx"]), st.booleans())
+def test_the_rule_gives_a_probability_of_anything(text: str, language: str, answers: bool) -> None:
+    assert 0.0 <= turn_rule.probability(text, language, answers=answers) <= 1.0
+
+
+def test_ours_is_asked_with_what_was_said_before_and_without(detector: TurnDetector) -> None:
+    before = (("assistant", "which day"),)
+    pairs = [Pair("en", "sgd", before, "on friday please", "on friday")]
+    with_it = turn_scores.ours("nearvoice", OURS).score(pairs)
+    alone = turn_scores.ours("nearvoice", ALONE, with_before=False).score(pairs)
+    said = {"role": "user", "content": "on friday please"}
+    asked = {"role": "assistant", "content": "which day"}
+    assert with_it.complete[0] == pytest.approx(detector.predict([asked, said], "en"), abs=0.05)
+    assert alone.complete[0] == pytest.approx(detector.predict([said], "en"), abs=0.05)
+
+
+def test_a_system_is_asked_only_pairs_that_are_for_it() -> None:
+    pairs = [*some("de", 3), *some("en", 4), *some("en", 3, turn_pairs.HEARD)]
+    reader = turn_scores.silence()._replace(languages=("en",), most=2)
+    sources = [(pair.language, pair.source) for pair in reader.of(pairs)]
+    assert sources == [("en", "cv")] * 2 + [("en", turn_pairs.HEARD)] * 2
+
+
+def test_progress_says_how_long_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(range(0, 1000, 6))
+    monkeypatch.setattr(turn_scores.time, "monotonic", lambda: next(clock))
+    assert list(turn_scores.progress("abcd", "it")) == list("abcd")
+    assert capsys.readouterr().err.splitlines() == [
+        "it: 1 of 4, 36 s left",
+        "it: 3 of 4, 8 s left",
+    ]
+
+
+@pytest.fixture
+def accuracy(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The result over the small corpus, with counts of words that say always the same."""
+
+    class Same:
+        def __init__(self, folder: Path) -> None:
+            assert folder == corpus
+
+        def score(self, pairs: Any, *, complete: bool) -> Any:
+            return np.full(len(pairs), 0.6 if complete else 0.4)
+
+    def absent(flavour: str) -> Any:
+        raise MissingPartError(f"{flavour} is not there: download it")
+
+    monkeypatch.setattr(turn_scores, "Words", Same)
+    monkeypatch.setattr("nearvoice.turn_livekit.read", absent)
+    return turn_accuracy.accuracy(corpus)
+
+
+def test_every_system_has_rows_or_says_why_not(accuracy: dict[str, Any]) -> None:
+    systems = accuracy["systems"]
+    known = (OURS, ALONE, WORDS, RULE, turn_scores.SILENCE)
+    assert systems.keys() == {*known, *LIVEKIT.values(), SMART}
+    for name in known:
+        assert systems[name].keys() == {
+            *("mean", "mean without en", "de", "en", HEARD, "by source")
+        }
+        assert {"dev 0.993", "dev 0.95"} <= systems[name]["en"].keys()
+    for name in LIVEKIT.values():
+        assert "is not there: download it" in systems[name]["missing"]
+    assert systems[SMART]["missing"] == "hears: needs sound, see turn-eot"
+    assert "shipped" in systems[OURS]["en"]
+    assert "shipped" not in systems[WORDS]["en"]
+    assert "above words" in systems[OURS]["mean"]
+    assert accuracy["model"]["sha256"]
+
+
+def test_silence_knows_nothing(accuracy: dict[str, Any]) -> None:
+    row = accuracy["systems"][turn_scores.SILENCE]["mean"]
+    assert row["auc"] == 0.5
+    assert row["tnr at .95"] == row["ece"] == 0.0
+
+
+def test_the_report_has_a_line_for_each_row_and_a_cell_for_each_column(
+    accuracy: dict[str, Any],
+) -> None:
+    heading, *lines = turn_accuracy.report(accuracy).splitlines()
+    assert all(name.strip() in heading for name in turn_accuracy.COLUMNS)
+    [line] = [line for line in lines if line.startswith(f"{OURS}, en ")]
+    assert len(line.removeprefix(f"{OURS}, en").split()) == len(turn_accuracy.COLUMNS)
+    assert any(line.startswith(f"{OURS}, {HEARD}") for line in lines)
 
 
 # ---- tasks ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from nearvoice.turn_network import TurnNetwork
 from nearvoice.turn_prompt import Reader, Template
 from nearvoice.turn_rates import calibrated, threshold_for
 from nearvoice.turn_text import Turn
-from scripts import export_turn, train_turn, turn_corpus, turn_tune
+from scripts import export_turn, train_turn, turn_corpus, turn_dev, turn_tune
 from scripts.turn_corpus import ENDED, GOES_ON, IGNORED, TEMPLATE, Dialogue
 from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
@@ -326,7 +326,7 @@ def test_training_lowers_the_loss_and_tells_ends_apart(data: Path, tmp_path: Pat
         reader.ids([Turn("user", f"ich möchte {said}")])
         for said in ("einen tisch bestellen", "einen tisch")
     )
-    ended, going_on = train_turn.logits(network, [whole, cut], "cpu")
+    ended, going_on = turn_dev.logits(network, [whole, cut], "cpu")
     assert ended > 0 > going_on
 
 
@@ -346,7 +346,7 @@ def test_a_trained_checkpoint_becomes_a_bundle_that_answers_as_it_does(
     network = TurnQwen2(Config.read(tmp_path / "out")).eval()
     network.take(load_file(tmp_path / "out" / "model.safetensors"))
     messages = [{"role": "user", "content": "I would like a table"}]
-    [logit] = train_turn.logits(network, [detector.ids(messages)], "cpu")
+    [logit] = turn_dev.logits(network, [detector.ids(messages)], "cpu")
     [raw] = [p.probability for p in [detector._model.network.read(tuple(detector.ids(messages)))]]
     assert raw == pytest.approx(1 / (1 + np.exp(-logit)), abs=0.02)  # int8
 
@@ -439,7 +439,7 @@ PAIR = {
 def test_labelled_turns_are_read_as_in_a_call(tokenizer: Tokenizer, tmp_path: Path) -> None:
     recipe = Recipe(tokenizer, TEMPLATE, END, {})
     (tmp_path / "dev.jsonl").write_text(json.dumps(PAIR), "utf-8")
-    dev = train_turn.Dev(tmp_path / "dev.jsonl", recipe, None)
+    dev = turn_dev.Dev(tmp_path / "dev.jsonl", recipe, None, 10)
     [(whole, cut)] = turn_tune.Labelled([PAIR], recipe.window(128)).prompts
     said = [("assistant", turn_corpus.plain(LONG)), ("user", "i'd like a coffee")]
     said += [("assistant", "sure which size"), ("user", "a large one please")]
