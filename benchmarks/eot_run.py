@@ -110,7 +110,9 @@ def smart() -> System:
 
 
 def predict(turns: Iterable[Turn], systems: Mapping[str, System], out: Path) -> None:
-    """Ask every system at every moment, and keep what they say."""
+    """Ask every system at every moment, and keep what they say instead of what others said."""
+    for old in out.glob("*/*/predictions.parquet"):
+        old.unlink()
     said: defaultdict[tuple[str, str], list[Point]] = defaultdict(list)
     shown = time.monotonic()
     for number, turn in enumerate(turns):

@@ -22,6 +22,10 @@ MEAN, OTHERS = "mean", "mean without en"
 SOURCES = "by source"
 FEW = 50
 """Pairs under which a source, or what has something before it, has no row."""
+LONG = "cuts of three words or more"
+"""Part of a row: complete turns of the set have three words at least, so that the number of words
+alone tells the shorter cuts apart. Six characters where words have no spaces."""
+_SPACELESS = ("ja", "zh")
 INTERVALS = ("auc", "tnr at .993", "tnr at .95")
 COMPARED = ("auc", "tnr at .95")
 
@@ -70,6 +74,8 @@ class Measured:
             "interval": _intervals(resampled),
             "strict": _figures(complete[clear], cut[clear]),
         }
+        if (longer := _places(_is_long(pair) for pair in pairs)).size:
+            row[LONG] = _apart(complete, cut[longer])
         if len(answers) >= FEW:
             row["with something before"] = _figures(complete[answers], cut[answers])
         return row | self._achieved(pairs[0].language, complete, cut)
@@ -98,6 +104,11 @@ class Measured:
             **{key: _short(np.mean([row[key] for row in rows])) for key in keys},
             "interval": _intervals(self.resampled[name]),
         }
+        longer = [row[LONG] for row in rows if LONG in row]
+        if longer:
+            self.rows[name][LONG] = {
+                key: _short(np.mean([part[key] for part in longer])) for key in INTERVALS
+            }
 
 
 def compare(own: Measured, other: Measured, name: str) -> None:
@@ -127,6 +138,12 @@ def rounded(rate: turn_rates.Rate) -> dict[str, float]:
     return {key: round(value, 4) for key, value in rate._asdict().items()}
 
 
+def _is_long(pair: Pair) -> bool:
+    if pair.language in _SPACELESS:
+        return len(pair.cut.replace(" ", "")) >= 6
+    return len(pair.cut.split()) >= 3
+
+
 def _languages(pairs: Sequence[Pair]) -> Iterator[tuple[str, Places]]:
     for language in sorted({pair.language for pair in pairs}):
         own = _places(p.language == language and p.source != turn_pairs.HEARD for p in pairs)
@@ -151,10 +168,16 @@ def _figures(complete: turn_rates.Scores, cut: turn_rates.Scores) -> dict[str, f
         return {"n": 0}
     return {
         "n": len(complete),
+        **_apart(complete, cut),
+        "ece": _short(turn_rates.ece(complete, cut)),
+    }
+
+
+def _apart(complete: turn_rates.Scores, cut: turn_rates.Scores) -> dict[str, float]:
+    return {
         "auc": _short(turn_rates.auc(complete, cut)),
         "tnr at .993": _short(turn_rates.tnr_at(complete, cut, 0.993)),
         "tnr at .95": _short(turn_rates.tnr_at(complete, cut, 0.95)),
-        "ece": _short(turn_rates.ece(complete, cut)),
     }
 
 

@@ -1,6 +1,6 @@
 """Complete turns, each with a cut of it and what was said before: the set that ``turn`` is on.
 
-Nothing of it is in this repository: docs/turn-model.md says from which public corpora it is made.
+Nothing of it is in this repository: docs/turn-data.md says how it is made of public corpora.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def rows(folder: Path, name: str, *, source: str | None = None) -> Iterator[dict
     path = folder / name
     if not path.exists():
         raise MissingDataError(
-            f"there is no {path}: docs/turn-model.md says what it is made of, and in which form"
+            f"there is no {path}: python -m scripts.turn_data makes it, see docs/turn-data.md"
         )
     with lzma.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:

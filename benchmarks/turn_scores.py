@@ -5,22 +5,26 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nearvoice.turn import TurnDetector
+from nearvoice.turn import TurnDetector, locate
 from nearvoice.turn_bundle import Bundle
-from nearvoice.turn_rates import threshold_for
+from nearvoice.turn_memory import Memory
+from nearvoice.turn_rates import calibrated, threshold_for
 
 from . import data, turn_pairs, turn_rule, turn_systems
+from .data import MissingDataError
 from .systems import MISSING
 from .turn_pairs import Pair
 from .turn_words import Words
 
 OURS, ALONE, WORDS = "nearvoice", "nearvoice, without what was said before", "counting words"
+NETWORK, TABLE = "nearvoice, network alone", "nearvoice, table of last words alone"
 RULE, SILENCE = "punctuation and length", "silence only"
 LIVEKIT = {"livekit": "livekit multilingual", "livekit-en": "livekit English"}
 """Name of a model for ``TurnDetector.load`` -> row."""
@@ -97,6 +101,10 @@ def readers(folder: Path | None) -> dict[str, Callable[[], Reader]]:
     return {
         OURS: lambda: ours("nearvoice", OURS, known=known),
         ALONE: lambda: ours("nearvoice", ALONE, with_before=False, known=known),
+        NETWORK: lambda: ours(replace(locate("nearvoice"), memory=None), NETWORK)._replace(
+            bundle=None  # its thresholds are of both together
+        ),
+        TABLE: table,
         WORDS: lambda: words(folder),
         RULE: rule,
         SILENCE: silence,
@@ -129,7 +137,9 @@ _Known = dict[tuple[_Said, str], float]
 """What was said, and the language, to the answer."""
 
 
-def ours(model: str, name: str, *, with_before: bool = True, known: _Known | None = None) -> Reader:
+def ours(
+    model: str | Bundle, name: str, *, with_before: bool = True, known: _Known | None = None
+) -> Reader:
     """Return a bundle as our detector reads it.
 
     Args:
@@ -161,6 +171,25 @@ def ours(model: str, name: str, *, with_before: bool = True, known: _Known | Non
         return Scored(complete, cut)
 
     return Reader(score, detector.bundle)
+
+
+def table() -> Reader:
+    """Return our table of last words by itself, with no network beside it."""
+    bundle = locate("nearvoice")
+    if bundle.memory is None:
+        raise MissingDataError("the weights that are shipped have no table of last words")
+    memory = Memory(bundle.memory, bundle.memory_units)
+
+    def ask(pair: Pair, text: str) -> float:
+        before = pair.before[-1][1] if pair.before else ""
+        return calibrated(0.5, 1.0, memory.logit(text, before, pair.language))
+
+    return Reader(
+        lambda pairs: Scored(
+            np.array([ask(pair, pair.complete) for pair in pairs]),
+            np.array([ask(pair, pair.cut) for pair in pairs]),
+        )
+    )
 
 
 def words(folder: Path | None) -> Reader:

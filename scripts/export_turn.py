@@ -10,6 +10,7 @@ the thresholds of each language, and the calibration that makes 0.5 mean 0.5, ar
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 import warnings
@@ -25,6 +26,7 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from nearvoice import onnx_session, turn_bundle
+from nearvoice.turn_memory import Memory
 from nearvoice.turn_network import Ids, TurnNetwork
 from scripts import turn_corpus, turn_tune
 from scripts.turn_network import Config, TurnQwen2, read_weights
@@ -62,12 +64,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         else:
             before, after = (Scores(labelled, network) for network in networks)
             print(turn_tune.compare(before, after))
+            fields |= _remembered(options, labelled, after)
             fields |= turn_tune.fields(after, options.tpr)
         shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
     recipe.tokenizer.save(str(options.bundle / turn_bundle.TOKENIZER))
     bundle = turn_bundle.write(options.bundle, fields)
     size = bundle.model.stat().st_size / 1e6
     print(f"{bundle.model}: {size:.1f} MB, {bundle.name} {bundle.version}")
+
+
+def _remembered(options: argparse.Namespace, labelled: Labelled, scores: Scores) -> dict[str, Any]:
+    """Put the checkpoint's table of last words into the bundle, if it has one."""
+    table = options.checkpoint / turn_bundle.MEMORY
+    if not table.exists():
+        return {}
+    unit = json.loads(table.with_suffix(".json").read_text("utf-8"))["unit"]
+    memory = Memory(table, dict.fromkeys({"*", *labelled.languages.tolist()}, unit))
+    alone, shares = scores.summary(), scores.remember(labelled, memory)
+    print(f"with the table of last words, {shares}: {alone} to {scores.summary()}")
+    copied = options.bundle / "memory.tmp"
+    shutil.copyfile(table, copied)
+    copied.replace(options.bundle / turn_bundle.MEMORY)  # a call may be reading the one before
+    return {"memory_units": {language: unit * share for language, share in shares.items()}}
 
 
 def _load(options: argparse.Namespace, recipe: Recipe) -> Exported:
@@ -92,7 +110,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--version", default="0")
     parser.add_argument("--licence", default="unstated", help="of the weights")
     parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
-    parser.add_argument("--pairs", type=int, default=2_000, help="of a language, at most")
+    parser.add_argument("--pairs", type=int, default=10_000, help="of a language, at most")
     parser.add_argument("--tpr", type=float, default=0.993, help="that the thresholds give on dev")
     parser.add_argument("--max-tokens", type=int, default=128, help="of a prompt")
     return parser.parse_args(arguments)

@@ -34,7 +34,7 @@ from scripts.turn_corpus import SPECIAL, Dialogue, Stream
 from scripts.turn_dev import Dev
 from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
-from scripts.turn_rows import Batch, Layers, Rows
+from scripts.turn_rows import Batch, Layers, Marks, Rows
 
 CHECK = 300.0
 """Seconds between checkpoints."""
@@ -68,6 +68,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tokens", type=float, help="millions to train on at most")
     parser.add_argument("--without", nargs="*", default=[], metavar="SRC", help="sources left out")
     parser.add_argument("--languages", nargs="*", help="these only")
+    parser.add_argument("--most", type=float, help="MB of text of a language, at most")
     parser.add_argument("--talk", type=int, default=0, metavar="N", help="of our own dialogues")
     parser.add_argument("--noise", type=float, default=0.0, help="share that a recogniser mishears")
     parser.add_argument("--vocabulary", type=int, default=16_384)
@@ -121,6 +122,8 @@ def _dialogues(options: argparse.Namespace) -> list[Dialogue]:
     ]
     print(f"{len(found)} dialogues", flush=True)
     found = turn_corpus.balanced(found, options.seed)
+    if options.most is not None:
+        found = turn_corpus.first(found, int(options.most * 1e6))
     if options.talk:
         own = turn_talk.dialogues(options.seed, options.talk)
         found += [dialogue for dialogue in own if wanted is None or dialogue.lang in wanted]
@@ -148,12 +151,16 @@ def _encode(options: argparse.Namespace, dialogues: list[Dialogue]) -> Recipe:
 
 
 def _config(options: argparse.Namespace, vocabulary: int) -> Config:
+    heads = options.heads
+    shared = max(1, heads // (3 if heads % 3 == 0 else 2))
+    if heads % shared:
+        raise SystemExit(f"{heads} heads make no groups: take 1, an even number or a multiple of 3")
     return Config(
         vocab_size=vocabulary,
         hidden_size=options.width,
         num_hidden_layers=options.layers,
-        num_attention_heads=options.heads,
-        num_key_value_heads=max(1, options.heads // 2),
+        num_attention_heads=heads,
+        num_key_value_heads=shared,
         intermediate_size=options.inner,
     )
 
@@ -171,6 +178,8 @@ class Run:
         self.options = options
         self.out: Path = options.out
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        if options.word_drop:
+            _check_ours(recipe)
         self.rows = self._rows(recipe)
         self.network = TurnQwen2(Config.read(self.out)).to(self.device)
         for layer in self.network.model.layers:
@@ -184,16 +193,25 @@ class Run:
 
     def _rows(self, recipe: Recipe) -> Rows:
         options, stream = self.options, read_stream(self.out)
-        begin = recipe.tokenizer.token_to_id(SPECIAL[1])
+        marks = Marks.of(recipe.tokenizer)
         if options.teacher is None:
-            return Rows(stream, begin, self.device, uniform=options.uniform)
+            return Rows(stream, marks, self.device, uniform=options.uniform)
         kept = self.out / "teacher.npy"
         if not kept.exists():
-            teacher = TurnQwen2(Config.read(options.teacher)).to(self.device).eval()
-            teacher.take(read_weights(options.teacher))
+            teacher = self._teacher().to(self.device).eval()
             layers = self._compiled(teacher)
-            np.save(kept, Rows(stream, begin, self.device).logits(teacher, layers))
-        return Rows(stream, begin, self.device, uniform=options.uniform, teacher=np.load(kept))
+            np.save(kept, Rows(stream, marks, self.device).logits(teacher, layers))
+        return Rows(stream, marks, self.device, uniform=options.uniform, teacher=np.load(kept))
+
+    def _teacher(self) -> TurnQwen2:
+        folder: Path = self.options.teacher
+        theirs, ours = ((at / "tokenizer.json").read_bytes() for at in (folder, self.out))
+        if theirs != ours:
+            raise SystemExit(f"the teacher {folder} has another tokenizer.json than {self.out}")
+        teacher = TurnQwen2(Config.read(folder))
+        if not teacher.take(read_weights(folder)):
+            raise SystemExit(f"the teacher {folder} has no head eou: scripts.train_turn trains one")
+        return teacher
 
     def _compiled(self, network: TurnQwen2) -> Layers:
         layers: Layers = list(network.model.layers)
@@ -269,16 +287,20 @@ class Run:
         with torch.autocast(self.device, torch.bfloat16):
             hidden = network.model.rows(seen, batch.conversations, self.layers)
             logits = network.eou(hidden)[..., 0].float()
-            first = self.step % EVERY
-            words = network.lm_head(hidden[:, first::EVERY])
         turn = _turn_loss(logits, batch, self.options.trust)
-        following = batch.ids[:, 1:][:, first::EVERY].reshape(-1)
-        word = functional.cross_entropy(words.float().flatten(0, 1), following)
-        (turn + lm * word).backward()
+        (turn + lm * self._word_loss(hidden, batch) if lm else turn).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return turn.detach()
+
+    def _word_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of the next token, at one position in ``EVERY``."""
+        first = self.step % EVERY
+        with torch.autocast(self.device, torch.bfloat16):
+            words = self.network.lm_head(hidden[:, first::EVERY])
+        following = batch.ids[:, 1:][:, first::EVERY].reshape(-1)
+        return functional.cross_entropy(words.float().flatten(0, 1), following)
 
     def _dropped(self, ids: Tensor) -> Tensor:
         """Return the ids with some not shown, in half of the rows; all that a template has are."""
@@ -306,6 +328,12 @@ class Run:
     def _score(self) -> None:
         if self.dev is not None:
             print(self.dev.scores(self.network, self.device), flush=True)
+
+
+def _check_ours(recipe: Recipe) -> None:
+    ids = [recipe.tokenizer.token_to_id(token) for token in SPECIAL]
+    if ids != list(range(len(SPECIAL))):
+        raise SystemExit(f"--word-drop needs a tokenizer that begins with {' '.join(SPECIAL)}")
 
 
 def _turn_loss(logits: Tensor, batch: Batch, trust: float) -> Tensor:

@@ -120,6 +120,17 @@ def balanced(
     return chosen
 
 
+def first(dialogues: Iterable[Dialogue], most: int) -> list[Dialogue]:
+    """Return the first dialogues of each language, until they have so many bytes of text."""
+    taken: Counter[str] = Counter()
+    found = []
+    for dialogue in dialogues:
+        if taken[dialogue.lang] < most:
+            taken[dialogue.lang] += sum(len(text.encode()) for _, text in dialogue.turns)
+            found.append(dialogue)
+    return found
+
+
 class Stream(NamedTuple):
     """Dialogues, one after another."""
 

@@ -68,6 +68,7 @@ def logits(
             ids[row, : len(prompts[i])] = torch.tensor(prompts[i])
         hidden, _ = network.model(ids.to(device))
         last = hidden[torch.arange(len(rows)), lengths - 1]
-        out[rows] = network.eou(last)[:, 0].float().cpu().numpy()
+        with torch.autocast(device, enabled=False):  # or many would be alike
+            out[rows] = network.eou(last.float())[:, 0].cpu().numpy()
     network.train()
     return out

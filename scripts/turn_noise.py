@@ -6,6 +6,7 @@ None of it comes after the last word, so that a turn ends where it did.
 from __future__ import annotations
 
 import random
+import re
 
 from scripts.turn_corpus import Dialogue
 
@@ -29,6 +30,10 @@ FILLERS = {
 _SPACELESS = ("ja", "zh")
 _OFTEN = 0.08
 """Chance of a filler, of a repeat, before a word; half that of losing it."""
+_AFTER = re.compile(r"\W+$")
+"""What comes after the last word."""
+_WORD = re.compile(r"\S+(?:\s+[^\w\s]+(?!\S))*")
+"""A word, with what French sets apart from it."""
 
 
 def noisy(dialogue: Dialogue, chance: random.Random) -> Dialogue:
@@ -42,9 +47,9 @@ def noisy(dialogue: Dialogue, chance: random.Random) -> Dialogue:
 
 def _heard(text: str, language: str, chance: random.Random) -> str:
     if language in _SPACELESS:
-        at = chance.randrange(len(text)) if text else 0
+        at = chance.randrange(len(_AFTER.sub("", text)) or 1)
         return text[:at] + chance.choice(FILLERS[language].split("|")) + text[at:]
-    words = text.split()
+    words = _WORD.findall(text)
     heard: list[str] = []
     for at, word in enumerate(words):
         drawn = chance.random()

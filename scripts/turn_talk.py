@@ -36,31 +36,37 @@ def read(path: Path) -> Script:
     """Read a file of dialogues.
 
     Raises:
-        ValueError: A line is neither a slot nor a turn, or names a slot that is not there.
+        ValueError: A line is neither a slot nor a turn, names a slot that is not there, or has one
+            that there was already.
     """
     slots: dict[str, list[str]] = {}
     dialogues: list[list[tuple[str, list[str]]]] = [[]]
+    named: dict[str, int] = {}
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.startswith("#"):
             continue
+        text = line
         if definition := _DEFINITION.fullmatch(line):
+            if definition[1] in slots:
+                raise _wrong(path, number, f"{{{definition[1]}}} is there already")
+            text = definition[2]
             slots[definition[1]] = definition[2].split(" | ")
         elif not line.strip():
             dialogues.append([])
         elif line[:1] in _ROLES and line[1:3] == ": ":
             dialogues[-1].append((_ROLES[line[0]], line[3:].split(" | ")))
         else:
-            raise ValueError(f"{path.name}, line {number}: neither a slot nor a turn: {line!r}")
-    script = Script(slots, [dialogue for dialogue in dialogues if dialogue])
-    if unknown := _named(script) - slots.keys():
-        raise ValueError(f"{path.name} names slots that it does not have: {sorted(unknown)}")
-    return script
+            raise _wrong(path, number, f"neither a slot nor a turn: {line!r}")
+        for name in _SLOT.findall(text):
+            named.setdefault(name, number)
+    for name, number in named.items():
+        if name not in slots:
+            raise _wrong(path, number, f"there is no slot {{{name}}}")
+    return Script(slots, [dialogue for dialogue in dialogues if dialogue])
 
 
-def _named(script: Script) -> set[str]:
-    texts = [text for texts in script.slots.values() for text in texts]
-    texts += [text for dialogue in script.dialogues for _, turn in dialogue for text in turn]
-    return {name for text in texts for name in _SLOT.findall(text)}
+def _wrong(path: Path, number: int, what: str) -> ValueError:
+    return ValueError(f"{path.name}, line {number}: {what}")
 
 
 def dialogues(seed: int, times: int, folder: Path = FOLDER) -> list[Dialogue]:
@@ -75,12 +81,6 @@ def dialogues(seed: int, times: int, folder: Path = FOLDER) -> list[Dialogue]:
         for dialogue in script.dialogues
         for _ in range(times)
     ]
-
-
-def _drawn(
-    lang: str, script: Script, dialogue: list[tuple[str, list[str]]], chance: random.Random
-) -> Dialogue:
-    return Dialogue(lang, SOURCE, [(role, draw(script, turn, chance)) for role, turn in dialogue])
 
 
 def draw(script: Script, alternatives: list[str], chance: random.Random) -> str:

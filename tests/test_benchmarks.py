@@ -7,6 +7,7 @@ import pytest
 from benchmarks import __main__ as benchmarks
 from benchmarks import data, noise_set, noise_systems, speed, startup, systems, vad, window
 from benchmarks.show import show
+from benchmarks.turn_figures import LONG
 from nearvoice import files
 from nearvoice.digest import sha256
 from nearvoice.turn import locate
@@ -258,6 +259,8 @@ LANGUAGE_COLUMNS = {
     "TNR": ("nearvoice", "shipped", "tnr", "value"),
     "words, AUC": ("counting words", "auc"),
     "words, TNR .95": ("counting words", "tnr at .95"),
+    "long": ("nearvoice", LONG, "auc"),
+    "words, long": ("counting words", LONG, "auc"),
 }
 """Heading of the model's page -> system, and where in its row of a language the figure is."""
 
@@ -267,7 +270,7 @@ def test_every_figure_of_the_model_is_in_a_result_which_is_of_this_model() -> No
     bundle = locate("nearvoice")
     assert result["model"]["sha256"] == sha256(bundle.model)
     rows = table((ROOT / "docs/turn-model.md").read_text("utf-8"), "language")
-    assert rows.keys() == {*bundle.languages, "mean"} | {
+    assert rows.keys() == {*bundle.languages, "mean", "mean without en"} | {
         language for language in result["systems"]["nearvoice"] if len(language) == 2
     }
     for language, cells in rows.items():
@@ -279,3 +282,28 @@ def test_every_figure_of_the_model_is_in_a_result_which_is_of_this_model() -> No
                 figure = figure.get(key, {}) if isinstance(figure, dict) else {}
             wanted = "" if figure == {} else f"{figure:.{len(cell.partition('.')[2])}f}"
             assert cell == wanted, (language, heading)
+
+
+HARD_COLUMNS = {
+    "pairs": ("pairs",),
+    "shipped": ("shipped", "accuracy", "value"),
+    "TPR": ("shipped", "tpr", "value"),
+    "TNR": ("shipped", "tnr", "value"),
+    "for .95": ("dev 0.95", "accuracy", "value"),
+    "at .5": ("0.5", "accuracy", "value"),
+    "order": ("pair order", "value"),
+}
+
+
+@pytest.mark.parametrize("first", ["hard set", "phenomenon"])
+def test_every_figure_of_the_hard_set_is_in_its_result(first: str) -> None:
+    result = json.loads((ROOT / "benchmarks/results/turn-hard.json").read_text())
+    assert result["model"]["sha256"] == sha256(locate("nearvoice").model)
+    rows = table((ROOT / "docs/turn-model.md").read_text("utf-8"), first)
+    ours = result["systems"]["nearvoice"]
+    for name, cells in rows.items():
+        for heading, cell in cells.items():
+            figure = (ours if first == "hard set" else ours["by phenomenon"])[name]
+            for key in HARD_COLUMNS[heading]:
+                figure = figure[key]
+            assert cell == f"{figure:.{len(cell.partition('.')[2])}f}", (name, heading)

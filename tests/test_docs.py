@@ -76,7 +76,8 @@ def test_the_documents_name_every_field_of_a_bundle() -> None:
 
 
 def test_the_code_of_the_turn_page_runs() -> None:
-    session, alone, *_ = python_blocks("docs/turn.md")
-    for block in (session, alone):
+    session, thresholds, alone, *_ = python_blocks("docs/turn.md")
+    for block in (session, thresholds, alone):
         compile(block, "docs/turn.md", "exec")
+    exec(thresholds, {})
     exec(alone, {})

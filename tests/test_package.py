@@ -71,7 +71,7 @@ def test_the_turn_detector_in_the_wheel_is_whole(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     folder = tmp_path / "nearvoice" / "weights" / "turn"
     assert {path.name for path in folder.iterdir()} == {
-        *("model.onnx", "tokenizer.json", "turn.json"),
+        *("memory.npy", "model.onnx", "tokenizer.json", "turn.json"),
         "README.md",
     }
     assert turn_bundle.read(folder).licence == "Apache-2.0"
@@ -236,6 +236,7 @@ TURN_LAYERS = {
     "script": set(),
     "turn_text": set(),
     "turn_rates": set(),
+    "turn_memory": set(),
     "turn_chat": set(),
     "turn_prompt": {"turn_text"},
     "turn_network": {"onnx_session"},
@@ -244,7 +245,7 @@ TURN_LAYERS = {
     "turn_window": {"turn_bundle", "turn_prompt", "turn_text"},
     "turn": {
         *("turn_bundle", "turn_livekit", "turn_network", "turn_prompt", "turn_text"),
-        *("turn_rates", "turn_window"),
+        *("turn_memory", "turn_rates", "turn_window"),
     },
 }
 

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nearvoice.turn import Stop, TurnDetector
+from nearvoice.turn_bundle import MEMORY
+from nearvoice.turn_memory import Memory
 from nearvoice.turn_network import StoppedError
+from tests.turn_toy_memory import UNITS, remembering
 from tests.turn_toy_network import (
     ENDLESS,
     SIZE,
@@ -451,6 +454,118 @@ def test_the_same_words_in_two_languages_are_read_once(tmp_path):
     assert len(runs.fed) == 1
 
 
+# A table of last words
+
+
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory):
+    """A bundle with a table, and a calibration."""
+    folder = tmp_path_factory.mktemp("remembered")
+    return remembering(folder, calibration={"en": [2.0, 0.5], "*": [1.5, -0.25]})
+
+
+def with_memory(folder: Path, plain: float, said: list[str], language: str | None) -> float:
+    """Return what a network's probability becomes beside the table, calibrated."""
+    memory = Memory(folder / MEMORY, UNITS)
+    before = said[-2] if len(said) > 1 else ""
+    logit = memory.logit(said[-1], before, language) if len(said) % 2 else 0.0
+    scale, shift = (2.0, 0.5) if language == "en" else (1.5, -0.25)
+    return calibrated(calibrated(plain, 1.0, logit), scale, shift)
+
+
+@given(contents, st.sampled_from(["en", "pt", "de", None]))
+def test_the_table_is_added_to_the_logit_of_a_users_turn_before_the_calibration(
+    folder, remembered, said, language
+):
+    found = TurnDetector.load(remembered).predict(chat(*said), language)
+    wanted = with_memory(remembered, fresh(folder, chat(*said)), said, language)
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
+def test_the_table_has_something_to_say_of_any_turn_and_more_where_the_language_is_known(
+    tmp_path, folder
+):
+    detector, said = TurnDetector.load(remembering(tmp_path)), chat("w1 w2")
+    found = {language: detector.predict(said, language) for language in ("en", "pt", None)}
+    assert len({*found.values(), fresh(folder, said)}) == 4
+    assert detector.predict(said, "pt-BR") == found["pt"]
+    assert detector.predict(said, "xx") == found[None]
+
+
+@pytest.mark.parametrize("language", ["en", "de", None])
+@pytest.mark.parametrize("said", [("w1", "w2"), ("w1 w2", "w3", "w4", "w5 w6 w7")])
+def test_a_turn_of_the_assistant_is_left_as_the_network_has_it(tmp_path, folder, said, language):
+    detector = TurnDetector.load(remembering(tmp_path))
+    assert detector.predict(chat(*said), language) == fresh(folder, chat(*said))
+
+
+def test_the_table_is_asked_about_the_turn_and_the_one_before_as_they_are_read(tmp_path):
+    detector, asked = TurnDetector.load(remembering(tmp_path)), []
+
+    class Noted:
+        def logit(self, *arguments: object) -> float:
+            asked.append(arguments)
+            return 0.0
+
+    detector._model.memory = Noted()
+    hi, what = {"role": "user", "content": "W9!"}, {"role": "assistant", "content": "What, W1?"}
+    said = [hi, what, {"role": "user", "content": "W2,"}, {"role": "tool", "content": "w8"}]
+    detector.predict([*said, {"role": "user", "content": "  w3 W4."}], "en")
+    detector.predict([hi])
+    assert asked == [("w2 w3 w4", "what w1", "en"), ("w9", "", None)]
+
+
+@given(contents, st.sampled_from(["en", None]))
+def test_with_a_table_a_conversation_heard_word_by_word_gives_what_a_fresh_detector_gives(
+    remembered, said, language
+):
+    detector, other = TurnDetector.load(remembered), TurnDetector.load(remembered)
+    for messages in heard(chat(*said)):
+        new = TurnDetector.load(remembered).predict(messages, language)
+        assert detector.predict(messages, language) == new
+        assert other.predict(messages[-1:], language) > 0  # another conversation
+        assert other.predict(messages, language) == new
+    detector.reset()
+    assert detector.predict(chat(*said), language) == other.predict(chat(*said), language)
+
+
+@given(long_contents)
+def test_with_a_table_a_conversation_that_is_too_long_gives_what_a_fresh_detector_gives(
+    remembered, said
+):
+    detector = TurnDetector.load(remembered)
+    for messages in heard(chat(*said))[::20]:
+        new = TurnDetector.load(remembered).predict(messages, "en")
+        assert detector.predict(messages, "en") == new
+
+
+def test_the_table_is_asked_anew_of_what_the_network_has_read(tmp_path):
+    detector = TurnDetector.load(remembering(tmp_path))
+    runs, said = Runs(detector), chat("w1 w2", "w3", "w4")
+    assert detector.predict(said, "en") == detector.predict(said, "en")
+    assert detector.predict(said, "en") != detector.predict(said, "pt")
+    assert len(runs.fed) == 1
+
+
+@pytest.mark.parametrize("logit", [1e300, -1e300, 127 * 30.0])
+def test_a_table_however_sure_gives_a_probability(tmp_path, logit):
+    detector = TurnDetector.load(remembering(tmp_path, memory_units={"*": logit}))
+    for number in range(20):
+        assert 0 <= detector.predict(chat(f"w{number}")) <= 1
+
+
+def test_a_table_that_changed_on_disk_is_loaded_anew(tmp_path):
+    said = chat("w1 w2")
+    old = TurnDetector.load(remembering(tmp_path / "one"))
+    before = old.predict(said)
+    (tmp_path / "one" / MEMORY).rename(tmp_path / "kept")
+    table = np.load(tmp_path / "kept")
+    np.save(tmp_path / "one" / MEMORY, np.zeros_like(table))
+    toy(tmp_path / "one", memory_units=UNITS)
+    assert TurnDetector.load(tmp_path / "one").predict(said) != before
+    assert old.predict(said) == before
+
+
 # One network for all
 
 
@@ -583,6 +698,21 @@ def test_loading_and_asking_the_shipped_detector_imports_no_framework_and_no_dow
     found = set(done.stdout.split())
     assert {"onnxruntime", "tokenizers"} <= found
     assert not heavy & found
+
+
+def test_a_table_of_last_words_needs_nothing_but_numpy(tmp_path):
+    code = (
+        "import sys; from nearvoice.turn import TurnDetector, locate; locate('nearvoice');"
+        f"detector = TurnDetector.load({str(remembering(tmp_path))!r});"
+        "detector.predict([{'role': 'user', 'content': 'w1 w2'}], 'en');"
+        "assert detector._model.memory;"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    heavy = {"jinja2", "transformers", "huggingface_hub", "torch", "livekit", "onnx"}
+    assert not {"sklearn", "scipy", "pickle5", "pandas", *heavy} & set(done.stdout.split())
 
 
 def test_a_detector_that_was_warmed_remembers_nothing_of_it(tmp_path):

@@ -36,7 +36,7 @@ from benchmarks import (
 from benchmarks.data import MissingDataError
 from benchmarks.turn_figures import HEARD, Measured
 from benchmarks.turn_pairs import Pair
-from benchmarks.turn_scores import ALONE, LIVEKIT, RULE, WORDS, Scored
+from benchmarks.turn_scores import ALONE, LIVEKIT, NETWORK, RULE, TABLE, WORDS, Scored
 from benchmarks.turn_speed import Cost
 from benchmarks.turn_systems import AUDIO, OFFICIAL, OURS, SHAPE, SMART, System
 from benchmarks.worker import Memory, Worker
@@ -493,7 +493,7 @@ def test_counting_words_is_taught_nothing_that_was_recognised(corpus: Path) -> N
 
 
 def test_a_set_that_is_not_there_is_an_error_that_names_the_page(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError, match=r"docs/turn-model\.md"):
+    with pytest.raises(MissingDataError, match=r"docs/turn-data\.md"):
         turn_pairs.of_heard(tmp_path)
 
 
@@ -681,7 +681,7 @@ def accuracy(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_every_system_has_rows_or_says_why_not(accuracy: dict[str, Any]) -> None:
     systems = accuracy["systems"]
-    known = (OURS, ALONE, WORDS, RULE, turn_scores.SILENCE)
+    known = (OURS, ALONE, NETWORK, TABLE, WORDS, RULE, turn_scores.SILENCE)
     assert systems.keys() == {*known, *LIVEKIT.values(), SMART}
     for name in known:
         assert systems[name].keys() == {

@@ -13,14 +13,26 @@ from onnx import TensorProto
 
 from nearvoice import turn_bundle
 from nearvoice.turn import TurnDetector, locate
-from nearvoice.turn_bundle import MODEL, SPEC, TOKENIZER, Bundle, BundleError, MissingPartError
+from nearvoice.turn_bundle import (
+    MEMORY,
+    MODEL,
+    SPEC,
+    TOKENIZER,
+    Bundle,
+    BundleError,
+    MissingPartError,
+)
 from nearvoice.turn_network import TurnNetwork
 from tests import turn_toy_network
+from tests.turn_toy_memory import UNITS, remembering
 from tests.turn_toy_network import TEMPLATE, VOCABULARY, chat, toy
 
 REQUIRED = ("name", "version", "licence", "template", "end", "vocabulary", "max_tokens")
-OPTIONAL = ("thresholds", "calibration", "variables", "normalisation", "max_messages", "truncation")
-FIELDS = ("format", *REQUIRED, "threshold", *OPTIONAL, "files")
+OPTIONAL = (
+    *("thresholds", "points", "calibration", "variables"),
+    *("normalisation", "max_messages", "truncation"),
+)
+FIELDS = ("format", *REQUIRED, "threshold", *OPTIONAL, "memory_units", "files")
 HUGE = 10**400
 
 T = TypeVar("T")
@@ -77,6 +89,7 @@ EVERY = {
     "max_tokens": 64,
     "threshold": 0.25,
     "thresholds": {"en": 0.5, "pt-BR": 1},
+    "points": {"0.95": {"en": 0.75, "*": 0.5}, "0.9": {}},
     "calibration": {"en": (1.5, -2), "*": (1, 0)},
     "variables": {"bos_token": ""},
     "normalisation": "none",
@@ -92,9 +105,31 @@ def test_write_returns_what_read_does_and_every_field(tmp_path):
     assert written == Bundle(tmp_path / MODEL, tmp_path / TOKENIZER, **EVERY)
 
 
+def test_a_table_of_last_words_is_written_and_read_with_its_units(tmp_path):
+    remembering(tmp_path)
+    written = turn_bundle.write(tmp_path, {**EVERY, "memory_units": {"en": 0.5, "*": -1}})
+    assert written == turn_bundle.read(tmp_path)
+    assert written == Bundle(
+        tmp_path / MODEL,
+        tmp_path / TOKENIZER,
+        **EVERY,
+        memory=tmp_path / MEMORY,
+        memory_units={"en": 0.5, "*": -1},
+    )
+    assert list(spec_of(tmp_path)["files"]) == [MODEL, TOKENIZER, MEMORY]
+
+
+def test_a_bundle_without_a_table_is_read_as_it_always_was(folder):
+    (folder / MEMORY).write_bytes(b"left from another")
+    assert not {"points", "memory_units"} & spec_of(folder).keys()
+    bundle = turn_bundle.read(folder)
+    assert (bundle.memory, bundle.memory_units, bundle.points) == (None, {}, {})
+    assert TurnDetector.load(folder)._model.memory is None
+
+
 def test_fields_that_are_left_out_are_the_plainest(folder):
     spec = spec_of(folder)
-    assert not set(spec) & set(OPTIONAL)
+    assert not set(spec) & {*OPTIONAL, "memory_units"}
     bundle = turn_bundle.read(folder)
     assert (bundle.thresholds, bundle.calibration, bundle.variables) == ({}, {}, {})
     assert bundle.normalisation == "plain"
@@ -144,6 +179,21 @@ def test_a_threshold_of_0_is_not_taken_for_none(tmp_path):
     assert bundle.threshold_for("en") == 0
 
 
+def test_the_thresholds_of_another_rate_are_those_of_its_languages(tmp_path):
+    points = {"0.95": {"en": 0.5, "pt-BR": 1}, "9e-1": {}}
+    bundle = turn_bundle.read(toy(tmp_path, points=points))
+    assert bundle.points == points
+    assert bundle.thresholds_at(0.95) == {"en": 0.5, "pt-BR": 1}
+    assert bundle.thresholds_at(0.9) == {}
+    with pytest.raises(ValueError, match=r"^toy has no .* TPR of 0\.99; it has 0\.95, 9e-1$"):
+        bundle.thresholds_at(0.99)
+
+
+def test_a_bundle_without_other_rates_says_so(folder):
+    with pytest.raises(ValueError, match=r"^toy has no .* TPR of 0\.95; it has none$"):
+        turn_bundle.read(folder).thresholds_at(0.95)
+
+
 # The fields of turn.json
 
 
@@ -169,6 +219,14 @@ WRONG = {
         *([], {"en": 1}, {"en": [1]}, {"en": [1, 2, 3]}, {"en": [1, "2"]}, {"en": [True, 1]}),
         *({"en": [1, HUGE]}, {"en": [float("inf"), 0]}, {"en": [float("nan"), 0]}),
     ],
+    "points": [
+        *(None, [], {"0.95": 0.5}, {"0.95": {"en": 2}}, {"0.95": {"en": None}}, {"0.95": []}),
+        *({"most": {}}, {"": {}}, {"0": {}}, {"1": {}}, {"-0.5": {}}, {"nan": {}}, {"95": {}}),
+    ],
+    "memory_units": [
+        *(None, [], {"en": None}, {"en": "1"}, {"en": True}, {"en": HUGE}, {"en": [1]}),
+        *({"*": float("nan")}, {"*": float("inf")}, {"*": {}}),
+    ],
     "variables": [None, [], {"bos_token": None}, {"bos_token": 1}],
     "normalisation": [None, "nfkc", [], {}, 1],
     "max_messages": [0, -1, 6.0, True, "6", HUGE],
@@ -177,6 +235,8 @@ WRONG = {
         *(None, [], {}, {MODEL: [1, "a"]}, {MODEL: [1, "a"], TOKENIZER: [0, "a"]}),
         *({MODEL: [1, "a"], TOKENIZER: [1, None]}, {MODEL: 1, TOKENIZER: 1}),
         {MODEL: [1, "a"], TOKENIZER: [1, "a"], "../evil": [1, "a"]},
+        {MODEL: [1, "a"], TOKENIZER: [1, "a"], MEMORY: [0, "a"]},
+        {MODEL: [1, "a"], MEMORY: [1, "a"]},
     ],
 }
 
@@ -231,8 +291,10 @@ def test_a_changed_field_is_accepted_or_refused_by_its_name(lasting, name, value
     found = tried(turn_bundle.read, lasting, text)
     if isinstance(found, BundleError):
         said = str(found).encode().decode()  # it can be printed
-        assert said.startswith(f"turn detector {lasting}: turn.json, field ")
-        assert f" field {name}: " in said or f" field {name!r}: " in said
+        assert said.startswith(f"turn detector {lasting}: turn.json")
+        alone = "turn.json: memory.npy among its files needs memory_units" in said
+        assert f" field {name}: " in said or f" field {name!r}: " in said or alone
+        assert not alone or name == "memory_units"
     elif name != "format":
         assert json.loads(json.dumps(getattr(found, name))) == value
 
@@ -295,6 +357,50 @@ def test_a_deep_value_in_a_field_is_refused_at_any_depth(folder, levels):
 
 
 # The files
+
+
+@pytest.fixture
+def with_table(tmp_path):
+    return remembering(tmp_path / "remembering")
+
+
+def test_a_table_without_units_and_units_without_a_table_are_refused(folder, with_table):
+    change(folder, memory_units=UNITS)
+    spec = spec_of(with_table)
+    del spec["memory_units"]
+    (with_table / SPEC).write_text(json.dumps(spec), "utf-8")
+    for one in (folder, with_table):
+        said = refusal(one)
+        assert "turn.json: memory.npy among its files needs memory_units, and these it" in said
+        assert "export it again" in said
+
+
+def test_units_are_not_written_without_a_table(folder):
+    fields = spec_of(folder)
+    del fields["format"], fields["files"]
+    with pytest.raises(MissingPartError, match=r"memory\.npy is missing"):
+        turn_bundle.write(folder, {**fields, "memory_units": {}})
+
+
+def test_a_table_that_is_missing_is_named(with_table):
+    (with_table / MEMORY).unlink()
+    assert f"{MEMORY} is missing; a bundle has {MODEL}" in refusal(with_table)
+
+
+@pytest.mark.parametrize("at", [0, 60, 200, 1_000_000, -1])
+def test_a_table_with_one_byte_changed_is_refused(with_table, at):
+    content = bytearray((with_table / MEMORY).read_bytes())
+    content[at] ^= 1
+    (with_table / MEMORY).write_bytes(content)
+    said = refusal(with_table)
+    assert f"{MEMORY} has {len(content)} bytes and sha256 " in said
+    assert "copy the bundle again" in said
+
+
+def test_a_table_that_is_cut_is_refused(with_table):
+    content = (with_table / MEMORY).read_bytes()
+    (with_table / MEMORY).write_bytes(content[:-1])
+    assert f"{MEMORY} has {len(content) - 1} bytes" in refusal(with_table)
 
 
 @pytest.mark.parametrize("name", [MODEL, TOKENIZER, SPEC])

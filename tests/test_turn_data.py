@@ -158,6 +158,7 @@ def test_what_is_tested_is_not_trained_on(host: tuple[str, Source], tmp_path: Pa
         ("t", [("user", "Two loaves of dark bread, please."), ("assistant", "Here you are.")]),
         ("u", [("user", "Two loaves of dark bread, please")]),
         ("v", [("user", "here you are")]),
+        ("w", [("user", "two loaves of dark bread, please!"), ("assistant", "Here you are")]),
     )
 
     def parse(name: str) -> turn_parsers.Parser:
@@ -360,7 +361,7 @@ I am new.
             {"utterances": [{"name": "operator", "text": "A"}, {"name": "customer", "text": "B"}]},
             [("ja", "1.json", "a:A u:B")],
         ),
-        ("chatbot_data", "a.csv", 'Q,A,label\n"A, B",C,0\n', [("ko", "0", "u:A, B a:C")]),
+        ("chatbot_data", "a.csv", 'Q,A,label\n"A, B",C,0\n', [("ko", "1", "u:A, B a:C")]),
         (
             "chatterbot",
             "data/spanish/a.yml",
@@ -395,7 +396,13 @@ I am new.
             "tatoeba_german",
             "deu.txt",
             "1\t2\nGo.\tGeh.\n",
-            [("en", "e0", "u:Go."), ("de", "d0", "u:Geh.")],
+            [("en", "e1", "u:Go."), ("de", "d1", "u:Geh.")],
+        ),
+        (
+            "tatoeba_italian_dutch",
+            "a.tsv",
+            "3\tCiao!\t4\tDag!\n",
+            [("it", "ita3", "u:Ciao!"), ("nl", "nld4", "u:Dag!")],
         ),
         ("tatoeba_pairs", "x/tur.txt", "Go.\tGit.\tCC-BY\n\n", [("tr", "tur0", "u:Git.")]),
         (
@@ -416,16 +423,16 @@ I am new.
             "home_assistant",
             "tests/pt-BR/a.yaml",
             "language: pt-BR\ntests:\n  - sentences: [A, B]\n  - intent: x\n",
-            [("pt", "tests/pt-BR/a.yaml#0", "u:A"), ("pt", "tests/pt-BR/a.yaml#1", "u:B")],
+            [("pt", "tests/pt-BR/a.yaml#2", "u:A"), ("pt", "tests/pt-BR/a.yaml#2", "u:B")],
         ),
         ("home_assistant", "tests/de/a.yaml", "language: de\n", []),
         (
             "clinc",
             "a.json",
             {"val": [["A", "x"]], "test": [["B", "y"]]},
-            [("en", "c0", "u:A"), ("en", "c1", "u:B")],
+            [("en", "c1", "u:A"), ("en", "c2", "u:B")],
         ),
-        ("banking", "x/test.csv", 'text,category\n"A\nB",x\n', [("en", "test0", "u:A\nB")]),
+        ("banking", "x/test.csv", 'text,category\n"A\nB",x\n', [("en", "test1", "u:A\nB")]),
         (
             "disfl_qa",
             "dev.json",

@@ -3,7 +3,9 @@
 import itertools
 import json
 import lzma
+import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +15,27 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 from nearvoice.turn import TurnDetector
+from nearvoice.turn_bundle import MEMORY
 from nearvoice.turn_network import TurnNetwork
 from nearvoice.turn_prompt import Reader, Template
 from nearvoice.turn_rates import calibrated, threshold_for
 from nearvoice.turn_text import Turn
-from scripts import export_turn, train_turn, turn_corpus, turn_dev, turn_tune
-from scripts.turn_corpus import ENDED, GOES_ON, IGNORED, TEMPLATE, Dialogue
+from scripts import (
+    export_turn,
+    train_memory,
+    train_turn,
+    turn_average,
+    turn_corpus,
+    turn_dev,
+    turn_talk,
+    turn_tune,
+)
+from scripts.turn_corpus import ENDED, GOES_ON, IGNORED, SPECIAL, TEMPLATE, Dialogue
 from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
+from scripts.turn_rows import Batch, Marks, Rows
 from scripts.turn_smooth import smooth
+from tests.turn_toy_memory import table_of
 
 END = "<|im_end|>"
 DIALOGUES = [
@@ -266,25 +280,43 @@ def test_smoothing_changes_weights_and_no_answer() -> None:
 # The commands
 
 
-def train(data: Path, out: Path, *more: str) -> None:
+def arguments(data: Path, out: Path, *more: str) -> list[str]:
     sizes = ["--vocabulary", "400", "--width", "16", "--layers", "2", "--heads", "2"]
-    train_turn.main(
-        [
-            str(data),
-            str(out),
-            *sizes,
-            "--inner",
-            "24",
-            "--rows",
-            "4",
-            "--length",
-            "32",
-            "--eager",
-            "--without",
-            "left out",
-            *more,
-        ]
-    )
+    return [
+        str(data),
+        str(out),
+        *sizes,
+        "--inner",
+        "24",
+        "--rows",
+        "4",
+        "--length",
+        "32",
+        "--eager",
+        "--without",
+        "left out",
+        *more,
+    ]
+
+
+def train(data: Path, out: Path, *more: str) -> None:
+    train_turn.main(arguments(data, out, *more))
+
+
+def prepared(data: Path, out: Path, *more: str) -> train_turn.Run:
+    """Return a run that is about to begin."""
+    options = train_turn._options(arguments(data, out, *more))
+    torch.manual_seed(options.seed)
+    return train_turn.Run(options, train_turn.prepare(options))
+
+
+def chosen(data: Path, *more: str) -> list[Dialogue]:
+    """Return the dialogues that a run is trained on."""
+    return train_turn._dialogues(train_turn._options(arguments(data, Path(), *more)))
+
+
+def steps(out: Path) -> int:
+    return int(torch.load(out / "training.pt", weights_only=True)["step"])
 
 
 @pytest.fixture
@@ -331,6 +363,272 @@ def test_training_lowers_the_loss_and_tells_ends_apart(data: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "more",
+    [
+        ("--noise", "1"),
+        ("--talk", "1", "--languages", "de", "fr"),
+        ("--word-drop", "0.3", "--dropout", "0.2"),
+        ("--uniform", "--lm", "0"),
+    ],
+    ids=" ".join,
+)
+def test_a_run_with_options_is_trained_and_goes_on(
+    more: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train(data, out, "--minutes", "0.2", *more)
+    first, stream = read_weights(out), (out / "stream.npz").read_bytes()
+    assert steps(out) == 17  # of which 5 are not counted
+    train(data, out, "--minutes", "0.4", *more)
+    second = read_weights(out)
+    assert steps(out) > 17
+    assert (out / "stream.npz").read_bytes() == stream
+    assert first.keys() == second.keys()
+    assert all(weight.isfinite().all() for weight in second.values())
+    assert not torch.equal(first["eou.weight"], second["eou.weight"])
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_run_ends_after_so_many_tokens(data: Path, tmp_path: Path) -> None:
+    out, read = tmp_path / "out", 4 * 32
+    train(data, out, "--tokens", str(9.5 * read / 1e6))
+    assert steps(out) == 10
+    train(data, out, "--tokens", str(11.5 * read / 1e6))
+    assert steps(out) == 12
+
+
+def test_a_run_that_is_over_is_read_and_written_as_it_was(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(data, out, "--tokens", "0.001")
+    weights, state = read_weights(out), torch.load(out / "training.pt", weights_only=True)
+    train(data, out, "--tokens", "0.001")
+    for name, weight in read_weights(out).items():
+        assert torch.equal(weight, weights[name])
+    again = torch.load(out / "training.pt", weights_only=True)
+    assert (again["step"], again["seconds"]) == (state["step"], state["seconds"])
+    kept, before = again["optimizer"]["state"], state["optimizer"]["state"]
+    assert kept.keys() == before.keys() != set()
+    for number, own in kept.items():
+        assert all(torch.equal(value, before[number][name]) for name, value in own.items())
+
+
+def test_what_is_only_prepared_is_trained_on_later(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    train(data, out, "--prepare")
+    kept = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert kept.keys() == {"config.json", "prompt.json", "stream.npz", "tokenizer.json"}
+    data.unlink()
+    train(data, out, "--tokens", "0.0001")
+    assert steps(out) == 1
+    assert {name: (out / name).read_bytes() for name in kept} == kept
+
+
+def test_our_own_dialogues_are_trained_on_in_the_languages_that_are_wanted(data: Path) -> None:
+    languages = ("--languages", "de", "fr")
+    own = [d for d in turn_talk.dialogues(0, 2) if d.lang in ("de", "fr")]
+    found = chosen(data, "--talk", "2", *languages)
+    assert sorted(d for d in found if d.src == turn_talk.SOURCE) == sorted(own)
+    others = [d for d in found if d.src != turn_talk.SOURCE]
+    assert sorted(others) == sorted(chosen(data, *languages))
+    assert {d.lang for d in others} == {"de"}
+    sources = [d.src for d in found]
+    assert sources not in (sorted(sources), sorted(sources, reverse=True))  # among the others
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_so_large_a_share_of_the_dialogues_is_misheard(share: float, data: Path) -> None:
+    spoken = chosen(data, "--languages", "ja")  # in which each turn that is misheard has a filler
+    heard = chosen(data, "--languages", "ja", "--noise", str(share))
+    misheard = [before != after for before, after in zip(spoken, heard, strict=True)]
+    assert np.mean(misheard) == pytest.approx(share, abs=0.25 if 0 < share < 1 else 0)
+
+
+def test_what_the_assistant_says_is_never_misheard(data: Path) -> None:
+    spoken, heard = (chosen(data, "--languages", "en", "--noise", share) for share in "01")
+    said = [[text for role, text in d.turns if role == "assistant"] for d in spoken]
+    assert said == [[text for role, text in d.turns if role == "assistant"] for d in heard]
+    assert [d.turns for d in spoken] != [d.turns for d in heard]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_teachers_logits_are_read_once_and_learned(data: Path, tmp_path: Path) -> None:
+    teacher, out, alone = tmp_path / "teacher", tmp_path / "out", tmp_path / "alone"
+    train(data, teacher, "--minutes", "0.5", "--rate", "1e-2")
+    train(data, alone, "--minutes", "0.2")
+    train(data, out, "--minutes", "0.2", "--teacher", str(teacher))
+    given = np.load(out / "teacher.npy")
+    stream = train_turn.read_stream(out)
+    assert (given.dtype, given.shape) == (np.float16, stream.ids.shape)
+    network = TurnQwen2(Config.read(teacher)).eval()
+    network.take(read_weights(teacher))
+    rows = Rows(stream, Marks(1, 2, 3), "cpu")
+    assert np.array_equal(given, rows.logits(network, list(network.model.layers)))
+    with_it, without = (read_weights(folder)["eou.weight"] for folder in (out, alone))
+    assert not torch.equal(with_it, without)
+    shutil.rmtree(teacher)
+    train(data, out, "--minutes", "0.4", "--teacher", str(teacher))
+    assert steps(out) > 17
+    assert np.array_equal(given, np.load(out / "teacher.npy"))
+
+
+def test_a_teacher_whose_head_was_never_trained_is_refused(data: Path, tmp_path: Path) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    train(data, teacher, "--tokens", "0.0001")
+    weights = {name: w for name, w in read_weights(teacher).items() if not name.startswith("eou")}
+    save_file(weights, teacher / "model.safetensors")
+    with pytest.raises(
+        SystemExit, match=r"teacher has no head eou: scripts\.train_turn trains one"
+    ):
+        train(data, out, "--tokens", "0.0001", "--teacher", str(teacher))
+    assert not (out / "teacher.npy").exists()
+
+
+def test_a_teacher_with_another_tokenizer_is_refused(data: Path, tmp_path: Path) -> None:
+    teacher, out = tmp_path / "teacher", tmp_path / "out"
+    train(data, teacher, "--tokens", "0.0001", "--vocabulary", "300")
+    with pytest.raises(SystemExit, match=r"teacher has another tokenizer\.json than .*out$"):
+        train(data, out, "--tokens", "0.0001", "--teacher", str(teacher))
+    assert not (out / "teacher.npy").exists()
+
+
+def test_a_stream_that_is_shorter_than_a_batch_is_not_trained_on_for_ever(
+    data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"tokens are too few for a batch of 5000 rows of 32"):
+        train(data, tmp_path / "out", "--rows", "5000")
+
+
+def test_each_boundary_weighs_the_same_where_that_is_wanted(data: Path, tmp_path: Path) -> None:
+    alike, apart = (
+        prepared(data, tmp_path / "out", *more).rows._weight.unique().tolist()
+        for more in (["--uniform"], [])
+    )
+    assert alike == [0.0, 0.5, 1.0]
+    assert len(apart) > 3
+
+
+@pytest.mark.parametrize("trust", [0.0, 0.3, 1.0])
+def test_the_loss_is_between_the_labels_and_the_teacher(trust: float) -> None:
+    torch.manual_seed(0)
+    logits, teacher, weight = torch.randn(2, 5), torch.randn(2, 5), torch.rand(2, 5)
+    weight[:, 2] = 0
+    ended = (torch.arange(10).view(2, 5) % 3 == 0).float()
+    batch = Batch(torch.zeros(2, 6), torch.zeros(2, 5), ended, weight, teacher)
+    wanted = (1 - trust) * ended + trust * teacher.sigmoid()
+    each = -(wanted * logits.sigmoid().log() + (1 - wanted) * (1 - logits.sigmoid()).log())
+    loss = (each * weight).sum() / weight.sum()
+    torch.testing.assert_close(train_turn._turn_loss(logits, batch, trust), loss)
+    by_labels = train_turn._turn_loss(logits, batch._replace(teacher=None), trust)
+    torch.testing.assert_close(by_labels, train_turn._turn_loss(logits, batch, 0.0))
+    nothing = batch._replace(weight=torch.zeros(2, 5))
+    assert train_turn._turn_loss(logits, nothing, trust) == 0
+
+
+def test_words_are_not_shown_in_half_of_the_rows_and_the_template_always_is(
+    data: Path, tmp_path: Path
+) -> None:
+    run = prepared(data, tmp_path / "out", "--word-drop", "0.4")
+    ids = torch.randint(0, 400, (600, 50))
+    ids[:, ::5] %= len(SPECIAL)
+    seen = run._dropped(ids)
+    hidden = seen != ids
+    assert (seen[hidden] == 0).all()
+    assert not hidden[ids < len(SPECIAL)].any()
+    rows = hidden.any(1)
+    assert rows.float().mean() == pytest.approx(0.5, abs=0.08)
+    of_words = hidden[rows].sum() / (ids[rows] >= len(SPECIAL)).sum()
+    assert float(of_words) == pytest.approx(0.4, abs=0.03)
+
+
+@pytest.mark.parametrize("at", range(len(SPECIAL)))
+def test_words_of_a_tokenizer_that_is_not_ours_are_always_shown(
+    at: int, data: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train(data, out, "--prepare")
+    text = (out / "tokenizer.json").read_text("utf-8")
+    (out / "tokenizer.json").write_text(text.replace(SPECIAL[at], "<|other|>"), "utf-8")
+    with pytest.raises(SystemExit, match=r"--word-drop needs a tokenizer that begins with <\|pad"):
+        prepared(data, out, "--word-drop", "0.1")
+    prepared(data, out)
+
+
+def test_what_is_not_shown_is_still_asked_for(data: Path, tmp_path: Path) -> None:
+    run = prepared(data, tmp_path / "out", "--word-drop", "1")
+    batch = next(run.rows.batches((0, 0), 4, 32))
+    before = [part.clone() for part in batch[:4]]
+    run._train_on(batch, 0.5)
+    assert all(torch.equal(part, kept) for part, kept in zip(batch[:4], before, strict=True))
+
+
+def test_dropout_is_in_the_layers_while_they_are_trained_and_not_in_the_scores(
+    data: Path, dev: Path, tmp_path: Path
+) -> None:
+    run = prepared(data, tmp_path / "out", "--dropout", "0.5", "--dev", str(dev))
+    assert [layer.dropout.p for layer in run.network.model.layers] == [0.5, 0.5]
+    batch = next(run.rows.batches((0, 0), 4, 32))
+    with torch.no_grad():
+        one, other = (run.network.model.rows(batch.ids, batch.ids * 0) for _ in range(2))
+    assert not torch.equal(one, other)
+    assert run.dev is not None
+    scores = [turn_dev.logits(run.network, run.dev.complete[:5], "cpu") for _ in range(2)]
+    assert np.array_equal(*scores)
+    assert run.network.training
+
+
+def test_the_weight_of_the_next_token_falls_to_0(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[float] = []
+    train_on = train_turn.Run._train_on
+
+    def noted(run: train_turn.Run, batch: Batch, lm: float) -> torch.Tensor:
+        weights.append(lm)
+        return train_on(run, batch, lm)
+
+    monkeypatch.setattr(train_turn.Run, "_train_on", noted)
+    count, read = 20, 4 * 32
+    train(data, tmp_path / "out", "--lm", "0.8", "--tokens", str(count * read / 1e6))
+    assert weights[:count] == pytest.approx([0.8 * (1 - at / count) for at in range(count)])
+
+
+def test_the_rate_rises_for_100_steps_and_falls_to_a_twentieth(data: Path, tmp_path: Path) -> None:
+    run = prepared(data, tmp_path / "out", "--rate", "0.01")
+
+    def rate(step: int, done: float) -> float:
+        run.step = step
+        run._set_rate(done)
+        [found] = {group["lr"] for group in run.optimizer.param_groups}
+        return float(found)
+
+    assert rate(0, 0.0) == pytest.approx(0.0001)
+    assert rate(49, 0.0) == pytest.approx(0.005)
+    assert rate(500, 0.0) == pytest.approx(0.01)
+    assert rate(500, 1.0) == pytest.approx(0.0005)
+    falling = [rate(500, done / 10) for done in range(11)]
+    assert falling == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize(("heads", "shared"), [(1, 1), (2, 1), (4, 2), (6, 2), (9, 3)])
+def test_heads_share_keys_and_values_in_groups(
+    heads: int, shared: int, data: Path, tmp_path: Path
+) -> None:
+    width = str(8 * heads)
+    train(data, tmp_path, "--prepare", "--heads", str(heads), "--width", width, "--layers", "1")
+    config = Config.read(tmp_path)
+    assert (config.num_attention_heads, config.num_key_value_heads) == (heads, shared)
+    hidden, _ = TurnQwen2(config).model(torch.zeros(1, 3, dtype=torch.long))
+    assert hidden.shape == (1, 3, 8 * heads)
+
+
+@pytest.mark.parametrize("heads", [5, 7, 25])
+def test_heads_that_make_no_groups_are_refused(heads: int, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=f"^{heads} heads make no groups: take 1, an even number"):
+        train(data, tmp_path, "--prepare", "--heads", str(heads), "--width", str(8 * heads))
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_trained_checkpoint_becomes_a_bundle_that_answers_as_it_does(
     data: Path, dev: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -349,6 +647,105 @@ def test_a_trained_checkpoint_becomes_a_bundle_that_answers_as_it_does(
     [logit] = turn_dev.logits(network, [detector.ids(messages)], "cpu")
     [raw] = [p.probability for p in [detector._model.network.read(tuple(detector.ids(messages)))]]
     assert raw == pytest.approx(1 / (1 + np.exp(-logit)), abs=0.02)  # int8
+
+
+NUMBERS = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
+PLACES = ("room", "table", "taxi", "ticket", "bed", "tour", "flight")
+
+
+@pytest.fixture
+def orders(tmp_path: Path) -> Path:
+    """Turns of English and German, of which English has enough for thresholds of its own.
+
+    Some are cuts of others, so that nothing tells them all apart.
+    """
+    rows = [
+        {
+            "lang": language,
+            "ctx": [["assistant", f"what can i do {'' if at % 3 else 'now'}"]],
+            "text": f"a {place} for {number}{('', f' {people}', f' {people} ok')[at % 3]}",
+            "cut": f"a {place}{('', ' for', f' for {number}', f' for {number} {people}')[at % 4]}",
+        }
+        for language, people, count in (("en", "people", 200), ("de", "personen", 20))
+        for at, (place, number) in enumerate(list(itertools.product(PLACES, NUMBERS)) * 4)
+        if at < count
+    ]
+    path = tmp_path / "orders.jsonl.xz"
+    with lzma.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(map(json.dumps, rows)))
+    return path
+
+
+@pytest.fixture
+def remembered(orders: Path, tmp_path: Path, quick: None) -> tuple[Path, Path]:
+    """A checkpoint with a table that knows a word which it does not, and what becomes of them."""
+    data, out, bundle = tmp_path / "said.jsonl", tmp_path / "out", tmp_path / "bundle"
+    rows = [
+        {"lang": pair["lang"], "turns": [*pair["ctx"], ["user", pair["text"].replace(" ok", "")]]}
+        for pair in turn_corpus.pairs(orders, 1_000)
+    ]
+    data.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    train(data, out, "--minutes", "1.5", "--rate", "1e-2", "--lm", "0")
+    np.save(out / MEMORY, table_of({"enSok": 100, "enBok": 27, "Bok": 60, "enSfor": -20}))
+    (out / "memory.json").write_text(json.dumps({"unit": 0.02}), "utf-8")
+    export_turn.main([str(out), str(bundle), "--dev", str(orders), "--name", "mine"])
+    return out, bundle
+
+
+def test_a_table_of_last_words_beside_a_checkpoint_goes_into_the_bundle(
+    remembered: tuple[Path, Path],
+) -> None:
+    out, folder = remembered
+    assert (folder / MEMORY).read_bytes() == (out / MEMORY).read_bytes()
+    bundle = TurnDetector.load(folder).bundle
+    assert bundle.memory == folder / MEMORY
+    unit = json.loads((out / "memory.json").read_text("utf-8"))["unit"]
+    shares = {language: own / unit for language, own in bundle.memory_units.items()}
+    assert {"en", "*"} <= shares.keys()
+    assert all(0 <= share <= turn_tune.LARGEST_SHARE for share in shares.values())
+    assert shares["en"] > 0.1
+    assert set(bundle.thresholds) == {"en"}
+    assert set(bundle.points) == {"0.95"}
+    assert set(bundle.points["0.95"]) == {"en"}
+    assert bundle.thresholds_at(0.95)["en"] >= bundle.thresholds["en"]
+
+
+def test_with_a_table_the_thresholds_give_in_a_call_the_rates_that_they_were_chosen_for(
+    remembered: tuple[Path, Path], orders: Path
+) -> None:
+    detector = TurnDetector.load(remembered[1])
+    whole, beside = [], []
+    for pair in turn_corpus.pairs(orders, 1_000, ["en"]):
+        detector.reset()
+        for which in ("cut", "text"):  # as they were read when the thresholds were chosen
+            last = detector.predict(turn_corpus.conversation(pair, which), "en")
+        whole.append(last)
+        beside.append(detector._model.memory.logit(pair["text"], "", "en"))
+    assert np.ptp(whole) > 0.01
+    assert min(beside) == 0 < max(beside)
+    at_most, at_95 = detector.bundle.thresholds["en"], detector.bundle.thresholds_at(0.95)["en"]
+    assert np.mean(np.array(whole) >= at_most) >= 0.993
+    assert np.mean(np.array(whole) >= at_95) >= 0.95
+    assert at_most == pytest.approx(threshold_for(np.array(whole), 0.993), abs=2e-5)
+    assert at_95 == pytest.approx(threshold_for(np.array(whole), 0.95), abs=2e-5)
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_a_table_or_without_labelled_turns_a_bundle_has_none(
+    data: Path, orders: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    train(data, out, "--minutes", "0.2")
+    export_turn.main([str(out), str(tmp_path / "plain"), "--dev", str(orders)])
+    train_memory.main([str(data), str(out)])
+    export_turn.main([str(out), str(tmp_path / "untuned")])
+    for name, points in (("plain", True), ("untuned", False)):
+        spec = json.loads((tmp_path / name / "turn.json").read_text("utf-8"))
+        assert "memory_units" not in spec
+        assert ("points" in spec) == points
+        assert {path.name for path in (tmp_path / name).iterdir()} == {
+            *("model.onnx", "tokenizer.json", "turn.json")
+        }
 
 
 @pytest.fixture
@@ -394,6 +791,32 @@ def test_a_checkpoint_of_transformers_is_trained_on(
     after = load_file(out / "model.safetensors")
     assert before.keys() < after.keys() | {"eou.weight"}
     assert not torch.equal(before["model.norm.weight"], after["model.norm.weight"])
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("layers", [1, 2])
+def test_of_the_layers_of_a_checkpoint_the_first_so_many_are_trained_on(
+    layers: int, checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    out, more = tmp_path / "out", ["--from", str(checkpoint), "--first", str(layers)]
+    train(data, out, *more, "--minutes", "0")
+    before, after = read_weights(checkpoint), read_weights(out)
+    numbers = {int(name.split(".")[2]) for name in after if name.startswith("model.layers.")}
+    assert numbers == {*range(layers)}
+    later = {name for name in before if name.startswith("model.layers.")} - after.keys()
+    assert after.keys() == (before.keys() - later) | {"eou.weight", "eou.bias"}
+    assert all(torch.equal(before[name], after[name]) for name in before.keys() - later)
+    assert Config.read(out) == replace(Config.read(checkpoint), num_hidden_layers=layers)
+    train(data, out, *more, "--minutes", "0.2")
+    assert steps(out) == 17
+    assert read_weights(out).keys() == after.keys()
+
+
+def test_more_layers_than_a_checkpoint_has_are_refused(
+    checkpoint: Path, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"missing \['model\.layers\.2\."):
+        train(data, tmp_path / "out", "--from", str(checkpoint), "--first", "3")
 
 
 def test_training_begins_with_the_weights_of_a_checkpoint_in_several_files(
@@ -471,6 +894,53 @@ def scores(
     return turn_tune.Scores(labelled, Fixed())  # type: ignore[arg-type]
 
 
+class Sayings:
+    """A table whose logit is what a turn says."""
+
+    def logit(self, text: str, before: str, language: str) -> float:
+        return float(text)
+
+
+def said(
+    complete: list[float], unfinished: list[float], language: str = "en"
+) -> turn_tune.Labelled:
+    labelled = object.__new__(turn_tune.Labelled)
+    labelled.languages = np.array([language] * len(complete))
+    labelled.said = [
+        (turn_tune.Said(str(a), "", language), turn_tune.Said(str(b), "", language))
+        for a, b in zip(complete, unfinished, strict=True)
+    ]
+    return labelled
+
+
+@pytest.mark.parametrize(
+    ("table", "share"),
+    [
+        (([1.0, -1.0], [1.0, -1.0]), 0.0),
+        (([-3.0, -4.0], [3.0, 4.0]), 0.0),
+        (([0.2, 0.3], [-0.2, -0.3]), turn_tune.LARGEST_SHARE),
+    ],
+    ids=["tells nothing", "tells the contrary", "tells everything"],
+)
+def test_a_table_counts_as_much_as_it_tells_within_bounds(
+    table: tuple[list[float], list[float]], share: float
+) -> None:
+    both = scores([*range(40, 90)] * 4, [*range(10, 60)] * 4)
+    before = both.complete.copy()
+    complete, unfinished = (some * 100 for some in table)
+    shares = both.remember(said(complete, unfinished), Sayings())  # type: ignore[arg-type]
+    assert shares.keys() == {"*", "en"}
+    assert shares["en"] == pytest.approx(share, abs=0.05)
+    moved = [calibrated(p, 1.0, shares["en"] * x) for p, x in zip(before, complete, strict=True)]
+    assert both.complete == pytest.approx(moved, abs=1e-9)
+
+
+def test_a_language_with_few_turns_takes_the_share_of_all() -> None:
+    both = scores([60] * 100, [40] * 100, ["de"] * 100)
+    shares = both.remember(said([1.0, 2.0] * 50, [0.5, -1.0] * 50, "de"), Sayings())  # type: ignore[arg-type]
+    assert shares.keys() == {"*"}
+
+
 def test_the_threshold_is_the_calibrated_probability_that_gives_the_rate() -> None:
     complete, unfinished = [*range(40, 90)] * 4, [*range(10, 60)] * 4
     fields = turn_tune.fields(scores(complete, unfinished), 0.9)
@@ -542,3 +1012,30 @@ def test_parity_is_checked_at_once_and_in_two_parts(
     export_turn.check(exported, tmp_path / "model.onnx", 64)
     assert "at once and in two parts" in capsys.readouterr().out
     assert TurnNetwork(tmp_path / "model.onnx").read((1, 2)).past is not None
+
+
+# What lies between two checkpoints
+
+
+def test_weights_lie_between_those_of_two_checkpoints(checkpoint: Path, tmp_path: Path) -> None:
+    first = read_weights(checkpoint)
+    after = tmp_path / "after"
+    shutil.copytree(checkpoint, after)
+    save_file({name: weight + 1 for name, weight in first.items()}, after / "model.safetensors")
+    Recipe.of_checkpoint(checkpoint).write(checkpoint)
+    turn_average.main([str(checkpoint), str(after), str(tmp_path / "out"), "--share", "0.25"])
+    between = read_weights(tmp_path / "out")
+    assert between.keys() == first.keys()
+    for name, weight in between.items():
+        assert torch.allclose(weight, first[name] + 0.25, atol=1e-6)
+
+
+def test_checkpoints_of_other_sizes_have_nothing_between_them(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoint, other)
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    (other / "config.json").write_text(json.dumps(config | {"vocab_size": 5}), "utf-8")
+    with pytest.raises(SystemExit, match="other sizes"):
+        turn_average.average(checkpoint, other, tmp_path / "out", 0.5)

@@ -12,10 +12,11 @@ from weakref import WeakValueDictionary
 
 from . import turn_bundle, turn_livekit
 from .turn_bundle import Bundle, BundleError
+from .turn_memory import Memory
 from .turn_network import Ids, NetworkError, Prefix, Stop, TurnNetwork
 from .turn_prompt import Reader, Template, TemplateError
 from .turn_rates import calibrated
-from .turn_text import Chat
+from .turn_text import Chat, Turn
 from .turn_window import Window
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ class TurnDetector:
             ValueError: Nothing was said.
             nearvoice.turn_network.StoppedError: It was stopped.
         """
-        return self._calibrated(self._read(self.ids(messages), stop), language)
+        said = self._model.window.turns(messages)
+        probability = self._read(self._model.window.fit(said), stop)
+        return self._calibrated(self._remembered(probability, said, language), language)
 
     def ids(self, messages: Chat) -> list[int]:
         """Return the token ids that the network reads.
@@ -127,6 +130,14 @@ class TurnDetector:
             self._known = [*others, now][-self._conversations :]
         return now.probability
 
+    def _remembered(self, probability: float, said: Sequence[Turn], language: str | None) -> float:
+        """Return the probability when the table of last words is heard, too."""
+        memory, turn = self._model.memory, said[-1]
+        if memory is None or turn.role != "user":
+            return probability
+        before = said[-2].content if len(said) > 1 else ""
+        return calibrated(probability, 1.0, memory.logit(turn.content, before, language))
+
     def _calibrated(self, probability: float, language: str | None) -> float:
         calibration = self.bundle.calibration
         found = turn_bundle.of_language(calibration, language) or calibration.get("*")
@@ -162,6 +173,16 @@ class _Model:
             self.network.read((0,))  # or what it cannot do shows in a call
         except (TemplateError, NetworkError, ValueError) as error:
             raise BundleError(f"turn detector {folder}: {error}") from error
+        self.memory = None if bundle.memory is None else _memory(bundle, bundle.memory)
+
+
+def _memory(bundle: Bundle, path: Path) -> Memory:
+    try:
+        return Memory(path, bundle.memory_units)
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"turn detector {path.parent}: {path.name} cannot be read: {error}; export it again"
+        ) from error
 
 
 def locate(model: str | Path) -> Bundle:
@@ -188,7 +209,8 @@ _loading = threading.Lock()
 
 def _load(bundle: Bundle) -> _Model:
     """Return the model of a bundle: the same one while anyone has it and its files are the same."""
-    stats = [path.stat() for path in (bundle.model, bundle.tokenizer)]
+    files = [bundle.model, bundle.tokenizer] + ([bundle.memory] if bundle.memory else [])
+    stats = [path.stat() for path in files]
     key = (repr(bundle), *((stat.st_mtime_ns, stat.st_size) for stat in stats))
     with _loading:
         model = _models.get(key)

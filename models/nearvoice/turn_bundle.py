@@ -21,6 +21,8 @@ from .turn_text import NORMALISATIONS, Normalisation
 FORMAT = 1
 """Version of ``turn.json`` that is read and written here."""
 MODEL, TOKENIZER, SPEC = "model.onnx", "tokenizer.json", "turn.json"
+MEMORY = "memory.npy"
+"""What some have beside their network: :mod:`nearvoice.turn_memory`."""
 
 Truncation = Literal["turns", "tokens"]
 """What goes when a conversation is too long: whole turns, or, as upstream, tokens."""
@@ -65,6 +67,12 @@ class Bundle:
     max_messages: int | None = None
     """Newest messages that are read; None for all."""
     truncation: Truncation = "turns"
+    memory: Path | None = None
+    """A table of last words; None if it has none."""
+    memory_units: Mapping[str, float] = field(default_factory=dict)
+    """By language, ``*`` for all others: logit of a weight of 1 in it."""
+    points: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Other thresholds of languages, by the TPR that they give, such as ``0.95``."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -80,6 +88,23 @@ class Bundle:
         """
         found = of_language(self.thresholds, language)
         return self.threshold if found is None else found
+
+    def thresholds_at(self, tpr: float) -> dict[str, float]:
+        """Return the thresholds of each language that give another TPR.
+
+        ``MultilingualModel(unlikely_threshold=...)`` takes them.
+
+        Args:
+            tpr: Share of complete turns that are recognised, one of ``points``, such as 0.95.
+
+        Raises:
+            ValueError: It has none for that.
+        """
+        for name, thresholds in self.points.items():
+            if float(name) == tpr:
+                return dict(thresholds)
+        known = ", ".join(self.points) or "none"
+        raise ValueError(f"{self.name} has no thresholds for a TPR of {tpr}; it has {known}")
 
 
 _Value = TypeVar("_Value")
@@ -103,25 +128,31 @@ def read(folder: Path) -> Bundle:
             wrong, or a file is not the one it was made for or cannot be read.
     """
     spec = _spec(folder)
-    for name, (size, digest) in spec.pop("files").items():
+    files = spec.pop("files")
+    if (MEMORY in files) != ("memory_units" in spec):
+        _refuse(folder, f"{SPEC}: {MEMORY} among its files needs memory_units, and these it")
+    for name, (size, digest) in files.items():
         _check_file(folder, name, size, digest)
     del spec["format"]
     pairs = spec.get("calibration", {})
     spec["calibration"] = {language: tuple(pair) for language, pair in pairs.items()}
-    return Bundle(model=folder / MODEL, tokenizer=folder / TOKENIZER, **spec)
+    memory = folder / MEMORY if MEMORY in files else None
+    return Bundle(model=folder / MODEL, tokenizer=folder / TOKENIZER, memory=memory, **spec)
 
 
 def write(folder: Path, fields: Mapping[str, Any]) -> Bundle:
     """Write ``turn.json`` beside the two files that are in ``folder``, and read the bundle back.
 
     Args:
-        folder: Has ``model.onnx`` and ``tokenizer.json``.
+        folder: Has ``model.onnx`` and ``tokenizer.json``, and ``memory.npy`` where the fields have
+            ``memory_units``.
         fields: Those of :class:`Bundle`, without the paths.
 
     Raises:
         BundleError: As :func:`read`.
     """
-    files = {name: _measured(folder, name) for name in (MODEL, TOKENIZER)}
+    names = (MODEL, TOKENIZER, MEMORY) if "memory_units" in fields else (MODEL, TOKENIZER)
+    files = {name: _measured(folder, name) for name in names}
     spec = {"format": FORMAT, **fields, "files": files}
     text = json.dumps(spec, indent=2, ensure_ascii=False)
     (folder / SPEC).write_text(f"{text}\n", encoding="utf-8")
@@ -226,6 +257,13 @@ def _by_name(good: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(good, value.values()))
 
 
+def _is_rate(name: str) -> bool:
+    try:
+        return 0 < float(name) < 1
+    except ValueError:
+        return False
+
+
 def _is_pair(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
@@ -233,7 +271,7 @@ def _is_pair(value: object) -> bool:
 def _are_files(value: object) -> bool:
     return (
         isinstance(value, dict)
-        and value.keys() == {MODEL, TOKENIZER}
+        and value.keys() - {MEMORY} == {MODEL, TOKENIZER}
         and all(
             isinstance(file, list) and len(file) == 2 and _is_size(file[0]) and _is_text(file[1])
             for file in value.values()
@@ -265,10 +303,19 @@ _FIELDS: dict[str, _Rule] = {
         lambda value: value in get_args(Truncation),
         f"one of {', '.join(get_args(Truncation))}",
     ),
-    "files": (_are_files, f"{MODEL} and {TOKENIZER}, each with its bytes and sha256"),
+    "memory_units": (_by_name(_is_number), "languages, each with a number"),
+    "points": (
+        lambda value: _by_name(_by_name(_is_share))(value) and all(map(_is_rate, value)),
+        "rates, each with languages, each from 0 to 1",
+    ),
+    "files": (
+        _are_files,
+        f"{MODEL}, {TOKENIZER} and perhaps {MEMORY}, each with its bytes and sha256",
+    ),
 }
 """Field of ``turn.json`` -> what is good, and how to say so."""
 _OPTIONAL = {
     *("thresholds", "calibration", "variables"),
     *("normalisation", "max_messages", "truncation"),
+    *("memory_units", "points"),
 }

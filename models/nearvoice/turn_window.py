@@ -55,7 +55,11 @@ class Window:
         Raises:
             ValueError: Nothing was said.
         """
-        said, most = self.turns(messages), self._bundle.max_tokens
+        return self.fit(self.turns(messages))
+
+    def fit(self, said: Sequence[Turn]) -> list[int]:
+        """Return the token ids of :meth:`turns`, not more than the network reads."""
+        most = self._bundle.max_tokens
         if self._bundle.truncation == "tokens":
             return self._reader.ids(said)[-most:]
         said = [turn._replace(content=_newest(turn.content, most * _LETTERS)) for turn in said]
