@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             fields |= _remembered(options, labelled, after)
             fields |= turn_tune.fields(after, options.tpr)
         shutil.copyfile(small, options.bundle / turn_bundle.MODEL)
+    if "memory_units" not in fields:
+        (options.bundle / turn_bundle.MEMORY).unlink(missing_ok=True)  # of another checkpoint
     recipe.tokenizer.save(str(options.bundle / turn_bundle.TOKENIZER))
     bundle = turn_bundle.write(options.bundle, fields)
     size = bundle.model.stat().st_size / 1e6
@@ -109,7 +111,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--name", default="own")
     parser.add_argument("--version", default="0")
     parser.add_argument("--licence", default="unstated", help="of the weights")
-    parser.add_argument("--dev", type=Path, help="pairs of complete and cut turns, .xz")
+    parser.add_argument(
+        "--dev", type=Path, help="pairs of complete and cut turns, .xz; a table of words needs it"
+    )
     parser.add_argument("--pairs", type=int, default=10_000, help="of a language, at most")
     parser.add_argument("--tpr", type=float, default=0.993, help="that the thresholds give on dev")
     parser.add_argument("--max-tokens", type=int, default=128, help="of a prompt")

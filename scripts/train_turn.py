@@ -200,7 +200,9 @@ class Run:
         if not kept.exists():
             teacher = self._teacher().to(self.device).eval()
             layers = self._compiled(teacher)
-            np.save(kept, Rows(stream, marks, self.device).logits(teacher, layers))
+            whole = self.out / "teacher.tmp.npy"
+            np.save(whole, Rows(stream, marks, self.device).logits(teacher, layers))
+            whole.replace(kept)
         return Rows(stream, marks, self.device, uniform=options.uniform, teacher=np.load(kept))
 
     def _teacher(self) -> TurnQwen2:

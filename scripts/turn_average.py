@@ -39,6 +39,8 @@ def average(before: Path, after: Path, out: Path, share: float) -> None:
     config = Config.read(before)
     if config != Config.read(after):
         raise SystemExit(f"{before} and {after} are networks of other sizes")
+    if Recipe.read(before).tokenizer.to_str() != Recipe.read(after).tokenizer.to_str():
+        raise SystemExit(f"{before} and {after} have other tokenizers")
     first, second = read_weights(before), read_weights(after)
     out.mkdir(parents=True, exist_ok=True)
     weights = {name: weight.lerp(second[name], share) for name, weight in first.items()}

@@ -130,6 +130,7 @@ SOURCES = (
         parsers.dstc10,
         "Apache-2.0",
         "real speech as a recogniser wrote it, unpunctuated, disfluent",
+        test=True,
     ),
     Source(
         "chatterbot",

@@ -21,6 +21,7 @@ from nearvoice.turn_prompt import Reader, Template
 from nearvoice.turn_rates import calibrated, threshold_for
 from nearvoice.turn_text import Turn
 from scripts import (
+    eval_turn,
     export_turn,
     train_memory,
     train_turn,
@@ -1022,7 +1023,8 @@ def test_weights_lie_between_those_of_two_checkpoints(checkpoint: Path, tmp_path
     after = tmp_path / "after"
     shutil.copytree(checkpoint, after)
     save_file({name: weight + 1 for name, weight in first.items()}, after / "model.safetensors")
-    Recipe.of_checkpoint(checkpoint).write(checkpoint)
+    for folder in (checkpoint, after):
+        Recipe.of_checkpoint(checkpoint).write(folder)
     turn_average.main([str(checkpoint), str(after), str(tmp_path / "out"), "--share", "0.25"])
     between = read_weights(tmp_path / "out")
     assert between.keys() == first.keys()
@@ -1039,3 +1041,22 @@ def test_checkpoints_of_other_sizes_have_nothing_between_them(
     (other / "config.json").write_text(json.dumps(config | {"vocab_size": 5}), "utf-8")
     with pytest.raises(SystemExit, match="other sizes"):
         turn_average.average(checkpoint, other, tmp_path / "out", 0.5)
+
+
+# How well a checkpoint does
+
+
+def test_a_checkpoint_is_scored_by_language_with_its_table_and_without(
+    remembered: tuple[Path, Path], orders: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    eval_turn.main([str(remembered[0]), str(orders)])
+    said = capsys.readouterr().out.splitlines()
+    heads = [line.split()[0] for line in said if line]
+    assert heads == ["de", "en", "mean", "with", "de", "en", "mean"]
+    assert all(0.5 < float(line.split()[2]) <= 1 for line in said if line.startswith("mean"))
+
+
+def test_a_checkpoint_that_was_never_trained_is_not_scored(checkpoint: Path, dev: Path) -> None:
+    Recipe.of_checkpoint(checkpoint).write(checkpoint)
+    with pytest.raises(SystemExit, match="train it first"):
+        eval_turn.main([str(checkpoint), str(dev)])

@@ -141,7 +141,7 @@ def read(folder: Path) -> Bundle:
 
 
 def write(folder: Path, fields: Mapping[str, Any]) -> Bundle:
-    """Write ``turn.json`` beside the two files that are in ``folder``, and read the bundle back.
+    """Write ``turn.json`` beside the files that are in ``folder``, and read the bundle back.
 
     Args:
         folder: Has ``model.onnx`` and ``tokenizer.json``, and ``memory.npy`` where the fields have
