@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nearvoice.digest import sha256
 from nearvoice.turn import locate
 
-from . import turn_figures, turn_pairs, turn_scores
+from . import turn_figures, turn_pairs, turn_scores, turn_systems
 from .turn_figures import Measured
 from .turn_pairs import Pair
 from .turn_scores import OURS, TPRS, WORDS, Reader
@@ -43,13 +42,7 @@ def accuracy(folder: Path) -> dict[str, Any]:
 
 def model() -> dict[str, str]:
     """Return which weights ours has."""
-    own = locate("nearvoice")
-    return {
-        "name": own.name,
-        "version": own.version,
-        "licence": own.licence,
-        "sha256": sha256(own.model),
-    }
+    return turn_systems.bundle() | {"licence": locate("nearvoice").licence}
 
 
 def _measure(reader: Reader, pairs: Sequence[Pair], dev: Sequence[Pair]) -> Measured:

@@ -10,7 +10,6 @@ is measured by ``python -m benchmarks turn turn-hard``.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +17,9 @@ import numpy as np
 import torch
 
 from nearvoice import turn_bundle
-from nearvoice.turn_memory import Memory
 from nearvoice.turn_network import Ids, Prefix
 from nearvoice.turn_rates import auc, tnr_at
-from scripts import turn_corpus, turn_dev
+from scripts import turn_corpus, turn_dev, turn_tune
 from scripts.turn_network import Config, TurnQwen2, read_weights
 from scripts.turn_recipe import Recipe
 from scripts.turn_tune import Labelled, Scores
@@ -42,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scores = Scores(labelled, Answers(_network(folder), labelled.prompts))
     print(table(scores))
     if (folder / turn_bundle.MEMORY).exists():
-        shares = scores.remember(labelled, memory(folder, set(labelled.languages.tolist())))
+        shares = scores.remember(labelled, turn_tune.table_of(folder, labelled)[0])
         print(f"\nwith the table of last words, {shares}:\n{table(scores)}")
 
 
@@ -51,12 +49,6 @@ def _network(folder: Path) -> TurnQwen2:
     if not network.take(read_weights(folder)):
         raise SystemExit(f"{folder} has no head for the end of a turn: train it first")
     return network.to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def memory(folder: Path, languages: set[str]) -> Memory:
-    """Return a checkpoint's table of last words, counted in full for each language."""
-    unit = json.loads((folder / "memory.json").read_text("utf-8"))["unit"]
-    return Memory(folder / turn_bundle.MEMORY, dict.fromkeys({"*", *languages}, unit))
 
 
 class Answers:

@@ -10,7 +10,6 @@ the thresholds of each language, and the calibration that makes 0.5 mean 0.5, ar
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import tempfile
 import warnings
@@ -26,7 +25,6 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from nearvoice import onnx_session, turn_bundle
-from nearvoice.turn_memory import Memory
 from nearvoice.turn_network import Ids, TurnNetwork
 from scripts import turn_corpus, turn_tune
 from scripts.turn_network import Config, TurnQwen2, read_weights
@@ -80,8 +78,7 @@ def _remembered(options: argparse.Namespace, labelled: Labelled, scores: Scores)
     table = options.checkpoint / turn_bundle.MEMORY
     if not table.exists():
         return {}
-    unit = json.loads(table.with_suffix(".json").read_text("utf-8"))["unit"]
-    memory = Memory(table, dict.fromkeys({"*", *labelled.languages.tolist()}, unit))
+    memory, unit = turn_tune.table_of(options.checkpoint, labelled)
     alone, shares = scores.summary(), scores.remember(labelled, memory)
     print(f"with the table of last words, {shares}: {alone} to {scores.summary()}")
     copied = options.bundle / "memory.tmp"

@@ -5,12 +5,15 @@ Where there is a table of last words, how much it counts beside the network is c
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from nearvoice import turn_bundle
 from nearvoice.turn_memory import Memory
 from nearvoice.turn_network import Ids, TurnNetwork
 from nearvoice.turn_rates import auc, calibrated, threshold_for, tnr_at
@@ -111,6 +114,13 @@ class Scores:
             return self.untold
         own = self.languages == language
         return self.complete[own], self.unfinished[own]
+
+
+def table_of(checkpoint: Path, labelled: Labelled) -> tuple[Memory, float]:
+    """Return a checkpoint's table of last words, counted in full in each language, and its unit."""
+    unit = json.loads((checkpoint / "memory.json").read_text("utf-8"))["unit"]
+    languages = {"*", *labelled.languages.tolist()}
+    return Memory(checkpoint / turn_bundle.MEMORY, dict.fromkeys(languages, unit)), unit
 
 
 def _asked(memory: Memory, said: Sequence[Sequence[Said]]) -> npt.NDArray[np.float64]:
