@@ -1,5 +1,6 @@
 # Every target is one line into scripts/; .venv is made on first use.
 ARGS ?=
+QUICK ?=
 RUN := scripts/venv
 
 .PHONY: demo test check bench
@@ -10,4 +11,4 @@ test:
 check:
 	@$(RUN) scripts/check
 bench:
-	@$(RUN) scripts/bench $(ARGS)
+	@$(RUN) scripts/bench $(if $(QUICK),--quick) $(ARGS)

@@ -1,153 +1,219 @@
-"""``python -m benchmarks [TASK ...]``: measure, print, keep the result."""
+"""``python -m benchmarks``: measure, score, report."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from nearvoice import files
+from . import data, fetch, report, suite
+from .settings import Settings
+from .store import MissingPredictionError
+from .tasks import GROUPS, TASKS
 
-from . import (
-    accuracy,
-    data,
-    drift,
-    eot_run,
-    machine,
-    noise,
-    noise_cpu,
-    noise_delay,
-    noise_hour,
-    noise_level,
-    noise_memory,
-    noise_words,
-    quiet,
-    speed,
-    startup,
-    tiles,
-    turn_accuracy,
-    turn_hard,
-    turn_speed,
-    turn_startup,
-    turn_worker,
-    vad,
-    window,
-    worker,
-)
-from .show import show
-
-Result = dict[str, Any]
+QUICK_ROUNDS = 3
+OUT = Path("out/benchmarks")
+CITED = Path(__file__).parent / "results"
+"""What the documents cite; says also how long each task takes."""
 
 
-class Task(NamedTuple):
-    """Something to measure."""
-
-    run: Callable[[argparse.Namespace], Result]
-    report: Callable[[Result], str] = show
-    """Result -> text to print."""
-
-
-TASKS = {
-    "vad": Task(lambda a: accuracy.accuracy(_data(a), jobs=a.jobs), accuracy.report),
-    "vad-drift": Task(lambda a: drift.drift(_data(a)), drift.report),
-    "vad-quiet": Task(lambda a: quiet.quiet(_data(a)), quiet.report),
-    "vad-window": Task(lambda a: window.window(_audio(a), a.rounds)),
-    "vad-cpu": Task(lambda a: speed.cpu(_audio(a), a.rounds)),
-    "vad-memory": Task(lambda a: vad.memory(_audio(a), a.streams)),
-    "worker-memory": Task(lambda a: worker.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
-    "startup": Task(lambda a: startup.startup(a.rounds)),
-    "kernel-tiles": Task(lambda a: tiles.tiles(a.rounds)),
-    "noise": Task(lambda a: noise.quality(_data(a), a.quick), noise.report),
-    "noise-level": Task(lambda a: noise_level.level(_data(a)), noise_level.report),
-    "noise-words": Task(
-        lambda a: noise_words.recognised(_data(a), a.recogniser, a.quick), noise_words.report
-    ),
-    "noise-cpu": Task(lambda a: noise_cpu.cpu(_audio(a), a.rounds), noise_cpu.report),
-    "noise-delay": Task(lambda a: noise_delay.delay(_audio(a)), noise_delay.report),
-    "noise-hour": Task(lambda a: noise_hour.hour(_audio(a)), noise_hour.report),
-    "noise-memory": Task(lambda a: noise_memory.memory(_audio(a), min(a.rounds, worker.ROUNDS))),
-    "turn": Task(lambda a: turn_accuracy.accuracy(_data(a)), turn_accuracy.report),
-    "turn-hard": Task(lambda a: turn_hard.hard(a.data), turn_hard.report),
-    "turn-eot": Task(lambda a: eot_run.run(a.eot, a.results / "turn-eot"), eot_run.report),
-    "turn-speed": Task(lambda a: turn_speed.speed(_audio(a), a.rounds), turn_speed.report),
-    "turn-worker": Task(
-        lambda a: turn_worker.work(min(a.rounds, worker.ROUNDS)), turn_worker.report
-    ),
-    "turn-startup": Task(lambda a: turn_startup.startup(a.rounds), turn_startup.report),
-}
-
-
-def main() -> None:
-    """Run the tasks that are named, all of them by default."""
-    arguments = _arguments()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one stage, or all of them."""
+    asked = _parser().parse_args(arguments)
     logging.disable(logging.WARNING)
-    for name in arguments.tasks or TASKS:
-        on = machine.describe()
-        try:
-            result = {**TASKS[name].run(arguments), "machine": on}
-        except (data.MissingDataError, ImportError) as error:
-            if arguments.tasks:
-                raise SystemExit(f"{name}: {error}") from error
-            print(f"\n{name}: skipped: {error}")
-            continue
-        arguments.results.mkdir(parents=True, exist_ok=True)
-        path = arguments.results / f"{name}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-        print(f"\n{name}: {result['what']}\n{TASKS[name].report(result)}\n  saved {path}")
+    stage: Callable[[argparse.Namespace], None] = asked.stage
+    stage(asked)
 
 
-def _arguments() -> argparse.Namespace:
+def _run(asked: argparse.Namespace) -> None:
+    _predict(asked)
+    _score(asked)
+    report.write(_results(asked), asked.out)
+    print(f"report: {asked.out / 'benchmarks.html'}, {asked.out / 'benchmarks.md'}")
+
+
+def _predict(asked: argparse.Namespace) -> None:
+    expected = {name: found.get("seconds", 60.0) for name, found in suite.read(CITED).items()}
+    tasks, settings = _tasks(asked), _settings(asked)
+    skipped = suite.predict(tasks, settings, asked.out / "predictions", expected)
+    for task, why in skipped:
+        print(f"{task}: skipped: {why}")
+    if skipped and asked.tasks:
+        raise SystemExit(1)
+
+
+def _score(asked: argparse.Namespace) -> None:
+    tasks, settings = _tasks(asked), _settings(asked)
+    results = _results(asked)
+    try:
+        found = suite.score(tasks, settings, asked.out / "predictions", results)
+    except MissingPredictionError as error:
+        raise SystemExit(str(error)) from error
+    print(suite.text(tasks, found))
+    print(f"\nsaved in {results}")
+
+
+def _report(asked: argparse.Namespace) -> None:
+    report.write(_results(asked), asked.to)
+    if asked.readme:
+        report.readme(_results(asked), asked.readme)
+
+
+def _data(asked: argparse.Namespace) -> None:
+    folder = data.place(asked.data)
+    failed = fetch.fetch(asked.sets or fetch.SETS, folder, asked.sources)
+    for name, why in failed.items():
+        print(f"data: no {name}: {why}")
+    print(f"data: {len(asked.sets or fetch.SETS) - len(failed)} sets in {folder}")
+
+
+def _results(asked: argparse.Namespace) -> Path:
+    results: Path = asked.results or asked.out / "results"
+    return results
+
+
+def _tasks(asked: argparse.Namespace) -> dict[str, suite.Task]:
+    names = {task for name in asked.tasks for task in GROUPS.get(name, (name,))}
+    return {
+        name: task
+        for name, task in TASKS.items()
+        if name in names or (not names and (task.quick or not asked.quick))
+    }
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    usual = QUICK_ROUNDS if asked.quick else Settings.rounds
+    return Settings(
+        rounds=asked.rounds or usual,
+        quick=asked.quick,
+        jobs=asked.jobs,
+        streams=asked.streams,
+        folder=asked.data,
+        sound=asked.audio,
+        eot=asked.eot,
+        recogniser=asked.recogniser,
+    )
+
+
+# ---- command line -----------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; all")
-    parser.add_argument("--rounds", type=_count, default=9, help="times each system has its turn")
-    parser.add_argument("--streams", type=_count, default=1000, help="of vad-memory")
-    parser.add_argument("--audio", type=Path, help="16-bit WAV to use instead of the sample call")
+    stages = parser.add_subparsers(required=True, metavar="STAGE")
+    for name, stage, options, text in (
+        ("run", _run, (_add_choice, _add_options), "predict, score and report"),
+        (
+            "predict",
+            _predict,
+            (_add_choice, _add_options),
+            "run the systems and keep what they say; goes on where it stopped",
+        ),
+        ("score", _score, (_add_choice, _add_options), "make results of what was predicted"),
+        ("report", _report, (_add_report,), "make pages of results"),
+        ("data", _data, (_add_data,), "fetch and build the data sets that are not there"),
+    ):
+        one = stages.add_parser(name, help=text, description=text)
+        one.set_defaults(stage=stage)
+        for add in options:
+            add(one)
+    return parser
+
+
+def _add_choice(parser: argparse.ArgumentParser) -> None:
+    choices = ", ".join((*TASKS, *GROUPS))
+    parser.add_argument("tasks", nargs="*", type=_task, metavar="TASK", help=f"of {choices}; all")
+    parser.add_argument("--quick", action="store_true", help="a part of each set, few rounds")
+    _add_folders(parser)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=OUT,
+        help="folder of predictions, results and report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="folder of the results (default: results in --out; benchmarks/results is what the "
+        "documents cite)",
+    )
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         type=Path,
-        help="folder of speech for vad, vad-drift, vad-quiet, noise, noise-level and noise-words, "
-        f"of text for turn, and for what turn-hard learns from (default: {data.VARIABLE} of the "
-        "environment); without one they are skipped, but for turn-hard",
+        help=f"folder of the data sets (default: {data.VARIABLE} of the environment, else "
+        "benchmarks in the cache folder); a task without its set is skipped",
     )
     parser.add_argument(
         "--eot",
         type=Path,
         metavar="FOLDER",
-        help="eot-bench's data set, parquet files, for turn-eot; without it that is skipped",
+        help="eot-bench's data set, parquet files, for turn-eot; without it the Hugging Face cache "
+        "is looked into",
     )
-    parser.add_argument("--jobs", type=_count, default=os.cpu_count(), help="processes of vad")
-    parser.add_argument("--quick", action="store_true", help="half of the set of noise")
+    parser.add_argument(
+        "--rounds",
+        type=_count,
+        help=f"times each system has its turn ({Settings.rounds}; with --quick {QUICK_ROUNDS})",
+    )
+    parser.add_argument("--streams", type=_count, default=Settings.streams, help="of vad-memory")
+    parser.add_argument("--audio", type=Path, help="16-bit WAV to use instead of the sample call")
+    parser.add_argument(
+        "--jobs", type=_count, default=os.cpu_count(), help="processes, where no time is measured"
+    )
     parser.add_argument(
         "--recogniser",
-        default=noise_words.DEFAULT,
+        default=Settings.recogniser,
         metavar="MODULE:FUNCTION",
         help="of noise-words: makes what turns int16 at 16 kHz into words (default: %(default)s)",
     )
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    _add_folders(parser)
     parser.add_argument(
-        "--results",
-        type=Path,
-        default=Path("out/benchmarks"),
-        help="folder of the JSON files (default: out/benchmarks; benchmarks/results is what the "
-        "documents cite)",
+        "--to", type=Path, default=OUT, help="folder of the pages (default: %(default)s)"
     )
-    arguments = parser.parse_args()
-    unknown = set(arguments.tasks) - set(TASKS)
-    if unknown:
-        parser.error(f"no task {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
-    return arguments
+    parser.add_argument("--readme", type=Path, help="document whose tables are made anew")
 
 
-def _data(arguments: argparse.Namespace) -> Path:
-    return data.data_folder(arguments.data)
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    choices = ", ".join(fetch.SETS)
+    parser.add_argument("sets", nargs="*", type=_set, metavar="SET", help=f"of {choices}; all")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help=f"folder to fill (default: {data.VARIABLE} of the environment, else benchmarks in the "
+        "cache folder)",
+    )
+    parser.add_argument(
+        "--sources",
+        type=Path,
+        default=Path("out/sources"),
+        help="folder of what is fetched, or was put there at the paths that it has in its "
+        "repository (default: %(default)s)",
+    )
 
 
-def _audio(arguments: argparse.Namespace) -> Path:
-    path: Path | None = arguments.audio
-    return path or files.path("sample.wav")
+def _set(text: str) -> str:
+    return _one_of(text, "set", fetch.SETS)
+
+
+def _task(text: str) -> str:
+    return _one_of(text, "task", (*TASKS, *GROUPS))
+
+
+def _one_of(text: str, what: str, choices: Collection[str]) -> str:
+    if text not in choices:
+        raise argparse.ArgumentTypeError(f"no {what} {text}; there are {', '.join(choices)}")
+    return text
 
 
 def _count(text: str) -> int:

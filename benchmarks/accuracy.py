@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from nearvoice.audio import Samples
 from nearvoice.speech import SpeechOptions
 
 from . import data, metrics, peers, sounds, systems
-from .data import Clip, Segment
+from .data import Clip, Labels, Segment
+from .progress import track
+from .settings import Settings
+from .store import Store
 
 SNRS = (20, 10, 5, 0)
 """dB of labelled speech above the noise."""
@@ -57,6 +58,8 @@ MIXES = {
     for snr in SNRS
 }
 RECIPES = (TEN, AMI, EVENTS, *MIXES.values())
+QUICK = (TEN, AMI, EVENTS, *(mix for (_, snr), mix in MIXES.items() if snr == 0))
+"""Those of a quick run."""
 
 
 # ---- predict ----------------------------------------------------------------------------------
@@ -71,10 +74,9 @@ class Task(NamedTuple):
     """System -> file to write."""
 
 
-def predict(tasks: Sequence[Task], jobs: int = 1) -> None:
+def hear(tasks: Sequence[Task], jobs: int = 1) -> None:
     """Write the files of the tasks, in ``jobs`` processes; a bar on stderr says how far."""
-    console = Console(stderr=True)
-    for _ in track(_done(tasks, jobs), "predicting", len(tasks), console=console):
+    for _ in track(_done(tasks, jobs), "predicting", len(tasks)):
         pass
 
 
@@ -143,30 +145,57 @@ def load(name: str) -> peers.System | str:
 # ---- score ------------------------------------------------------------------------------------
 
 
-def score(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dict[str, Any]:
+def figures(files: dict[Recipe, Path], window_seconds: float, folder: Path) -> dict[str, Any]:
     """Return the figures of one system, from the files of its predictions and the labels."""
-    rows = {
-        recipe: _frames(path, window_seconds, labelled(recipe.source, folder))
+    heard = {
+        recipe: _on_grid(path, window_seconds, labelled(recipe.source, folder))
         for recipe, path in files.items()
         if not recipe.events
     }
-    noisy = {
-        f"ten {snr} dB": metrics.mean(rows[MIXES[noise, snr]] for noise in sounds.AMBIENCES)
-        for snr in SNRS
-    }
+    rows = {recipe: metrics.figures(*frames) for recipe, frames in heard.items()}
+    noisy = {snr: [mix for mix in _mixes(snr) if mix in rows] for snr in SNRS}
     return {
         "ten": rows[TEN],
-        **noisy,
-        "ten 0 dB by noise": {noise: rows[MIXES[noise, 0]] for noise in sounds.AMBIENCES},
+        **{
+            f"ten {snr} dB": metrics.mean(rows[mix] for mix in noisy[snr])
+            for snr in SNRS
+            if noisy[snr]
+        },
+        "ten 0 dB by noise": {mix.noise: rows[mix] for mix in noisy[0]},
         **({"ami": rows[AMI]} if AMI in rows else {}),
         "ten events": _events(files[EVENTS], labelled("ten", folder)),
+        "roc": {
+            "ten": _roc([heard[TEN]]),
+            "ten 0 dB": _roc([heard[mix] for mix in noisy[0]]),
+        },
     }
 
 
-def _frames(path: Path, window_seconds: float, clips: Sequence[Clip]) -> dict[str, float]:
+def _mixes(snr: int) -> list[Recipe]:
+    return [MIXES[noise, snr] for noise in sounds.AMBIENCES]
+
+
+def _roc(heard: Sequence[tuple[Labels, metrics.Scores]]) -> list[list[float]]:
+    """Return 41 points [false alarm rate, miss rate], of all frames together."""
+    labels = np.concatenate([labels for labels, _ in heard])
+    scores = np.concatenate([scores for _, scores in heard])
+    speech, rest = np.sort(scores[labels]), np.sort(scores[~labels])
+    points = []
+    for rate in np.linspace(0, 1, 41) ** 2:
+        place = min(int(np.ceil((1 - rate) * len(rest))), len(rest) - 1)
+        above = rest[place] if rate < 1 else -np.inf
+        false = 1 - np.searchsorted(rest, above, "right") / len(rest)
+        missed = np.searchsorted(speech, above, "right") / len(speech)
+        points.append([round(float(false), 4), round(float(missed), 4)])
+    return points
+
+
+def _on_grid(
+    path: Path, window_seconds: float, clips: Sequence[Clip]
+) -> tuple[Labels, metrics.Scores]:
     with np.load(path) as said:
         heard = [said[clip.name] for clip in clips]
-    return metrics.figures(*metrics.on_grid(clips, heard, window_seconds))
+    return metrics.on_grid(clips, heard, window_seconds)
 
 
 def _events(path: Path, clips: Sequence[Clip]) -> dict[str, float | None]:
@@ -188,48 +217,65 @@ WHAT = (
 )
 
 
-def accuracy(folder: Path, out: Path = Path("out/accuracy"), jobs: int = 1) -> dict[str, Any]:
-    """Return the figures of every system, predicting what is not in ``out`` yet.
+def predict(settings: Settings, store: Store) -> None:
+    """Let every system hear what it has not heard yet.
 
-    Args:
-        folder: The data folder, see :data:`benchmarks.data.SOURCES`; without its "ami" set the
-            figures of that are left out.
-        out: Where predictions are kept.
-        jobs: Processes that predict.
+    Without its "ami" set the figures of that are left out.
 
     Raises:
         MissingDataError: The "ten" set is not in the data folder.
     """
-    datasets = _datasets(folder)
-    recipes = [recipe for recipe in RECIPES if "missing" not in datasets[recipe.source]]
+    datasets = _datasets(settings.data)
+    known = [recipe for recipe in RECIPES if "missing" not in datasets[recipe.source]]
+    recipes = [recipe for recipe in known if not settings.quick or recipe in QUICK]
     loaded = {name: load(name) for name in peers.SYSTEMS}
-    root = out / _key(datasets)
-    files = {
-        name: _files(root / _slug(f"{name} {system.version}"), recipes)
-        for name, system in loaded.items()
-        if isinstance(system, peers.System)
+    about = {name: _about(system, name, store, datasets) for name, system in loaded.items()}
+    store.note({"datasets": datasets, "systems": about, "recipes": [r.name for r in recipes]})
+    files = {name: _files(row, recipes) for name, row in about.items() if "missing" not in row}
+    if tasks := _tasks(settings.data, recipes, files):
+        hear(tasks, settings.jobs)
+
+
+def _about(
+    system: peers.System | str, name: str, store: Store, datasets: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what scores must know of a system."""
+    if isinstance(system, str):
+        return {"missing": system}
+    folder = store.folder / _key(datasets) / _slug(f"{name} {system.version}")
+    return {
+        "version": system.version,
+        "window_seconds": system.window_seconds,
+        "folder": str(folder),
     }
-    if tasks := _tasks(folder, recipes, files):
-        predict(tasks, jobs)
+
+
+def score(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of every system."""
+    about = store.about()
+    recipes = [recipe for recipe in RECIPES if recipe.name in about["recipes"]]
     return {
         "task": "vad",
         "what": WHAT,
-        "datasets": datasets,
+        "datasets": about["datasets"],
         "systems": {
-            name: {"missing": system}
-            if isinstance(system, str)
-            else {
-                "version": system.version,
-                "window_ms": round(system.window_seconds * 1e3, 3),
-                **score(files[name], system.window_seconds, folder),
-            }
-            for name, system in loaded.items()
+            name: row if "missing" in row else _row(row, recipes, settings.data)
+            for name, row in about["systems"].items()
         },
     }
 
 
-def _files(folder: Path, recipes: Iterable[Recipe]) -> dict[Recipe, Path]:
-    return {recipe: folder / f"{recipe.name}.npz" for recipe in recipes}
+def _row(about: dict[str, Any], recipes: Sequence[Recipe], folder: Path) -> dict[str, Any]:
+    seconds = about["window_seconds"]
+    return {
+        "version": about["version"],
+        "window_ms": round(seconds * 1e3, 3),
+        **figures(_files(about, recipes), seconds, folder),
+    }
+
+
+def _files(about: dict[str, Any], recipes: Iterable[Recipe]) -> dict[Recipe, Path]:
+    return {recipe: Path(about["folder"]) / f"{recipe.name}.npz" for recipe in recipes}
 
 
 def _tasks(

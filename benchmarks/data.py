@@ -17,6 +17,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from nearvoice import files
 from nearvoice.audio import Samples, to_float32
 
 RATE = 16_000
@@ -25,6 +26,8 @@ HOP = 160
 FRAME_SECONDS = HOP / RATE
 VARIABLE = "NEARVOICE_DATA"
 """Environment variable with the data folder."""
+
+REMEDY = f"run python -m benchmarks data, or name another with --data or {VARIABLE}"
 
 Labels = npt.NDArray[np.bool_]
 
@@ -76,17 +79,24 @@ SOURCES = {
 
 
 def data_folder(path: Path | str | None = None) -> Path:
-    """Return the data folder: ``path``, or without it what NEARVOICE_DATA says.
+    """Return the data folder, see :func:`place`.
 
     Raises:
-        MissingDataError: Neither is given, or there is no such folder.
+        MissingDataError: There is no such folder.
+    """
+    chosen = place(path)
+    if not chosen.is_dir():
+        raise MissingDataError(f"there is no data folder {chosen}: {REMEDY}")
+    return chosen
+
+
+def place(path: Path | str | None = None) -> Path:
+    """Return where the data folder is, or would be.
+
+    It is ``path``, else what NEARVOICE_DATA says, else ``benchmarks`` in the cache folder.
     """
     chosen = path or os.environ.get(VARIABLE)
-    if not chosen:
-        raise MissingDataError(f"name the data folder: --data, or set {VARIABLE}. {_remedy()}")
-    if not Path(chosen).is_dir():
-        raise MissingDataError(f"there is no data folder {chosen}. {_remedy()}")
-    return Path(chosen)
+    return Path(chosen) if chosen else files.cache_dir() / "benchmarks"
 
 
 def ten(folder: Path) -> list[Clip]:
@@ -182,9 +192,9 @@ def _plain(name: str) -> str:
     return "".join(part for part in parts if not unicodedata.combining(part))
 
 
-def _remedy(*names: str) -> str:
-    return "; ".join(
-        f"Get {SOURCES[name].url} and put its files ({SOURCES[name].files}) "
-        f"into {SOURCES[name].folder}/ of the data folder"
-        for name in names or SOURCES
+def _remedy(name: str) -> str:
+    source = SOURCES[name]
+    return (
+        f"Run python -m benchmarks data {name}, or get {source.url} and put its files "
+        f"({source.files}) into {source.folder}/ of the data folder"
     )

@@ -1,14 +1,13 @@
-"""Makes the noise set from public sources: ``python -m benchmarks.noise_build DATA``.
+"""Makes the noise set from public sources: ``python -m benchmarks data noise``.
 
 72 mixes (9 noises, 4 SNRs, 2 each), 10 of clean speech, 18 of noise alone, 16 kHz FLAC, the same
-samples each time. What it needs is fetched into ``--sources``, unless it lies there already under
+samples each time. What it needs is fetched, unless it lies there already under
 the paths it has in its repository; the ambiences come with the installed livekit-agents. A
 ``*.trans.txt`` of LibriSpeech anywhere in that folder adds what is said.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from collections.abc import Iterator
@@ -23,9 +22,10 @@ import numpy as np
 from nearvoice.audio import PCM, Samples, to_int16
 
 from . import sounds
-from .data import RATE, MissingDataError, decode, digest
+from .data import RATE, decode, digest
 from .noise_set import FOLDER, LOUD, MANIFEST, TALKER
-from .noise_sources import COMMANDS, FAR, NEAR, SPEECH, Source, obtain, transcripts, utterances
+from .noise_sources import COMMANDS, FAR, NEAR, SPEECH, transcripts, utterances
+from .sources import Source, obtain
 
 SNRS = (0, 5, 10, 15)
 EACH = 2
@@ -251,25 +251,3 @@ def build(folder: Path, sources: Path) -> int:
     rows = list(_Builder(into, sources).rows())
     (into / MANIFEST).write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     return len(rows)
-
-
-def main() -> None:
-    """Build the set that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.noise_build", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="DATA", help="data folder to write noise/ to")
-    parser.add_argument(
-        "--sources",
-        type=Path,
-        default=Path("out/noise-sources"),
-        help="folder of what is fetched, or was put there (default: out/noise-sources)",
-    )
-    arguments = parser.parse_args()
-    try:
-        count = build(arguments.folder, arguments.sources)
-    except MissingDataError as error:
-        raise SystemExit(f"noise_build: {error}") from error
-    print(f"{count} items in {arguments.folder / FOLDER}")
-
-
-if __name__ == "__main__":
-    main()

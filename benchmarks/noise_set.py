@@ -79,7 +79,7 @@ def items(folder: Path) -> list[Item]:
 def _manifest(folder: Path) -> Path:
     path = folder / FOLDER / MANIFEST
     if not path.is_file():
-        raise MissingDataError(f"no {path}. Make it: python -m benchmarks.noise_build {folder}")
+        raise MissingDataError(f"no {path}. Make it: python -m benchmarks data noise")
     return path
 
 

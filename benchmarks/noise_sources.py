@@ -2,30 +2,9 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from pathlib import Path
-from typing import NamedTuple
 
-from .data import MissingDataError, digest
-
-
-class Source(NamedTuple):
-    """A repository of sounds, at a commit."""
-
-    repository: str
-    commit: str
-    origin: str
-    licence: str
-    paths: tuple[str, ...]
-    sha256: str
-    """Over the bytes of all its files, one after the other."""
-
-    @property
-    def via(self) -> str:
-        """How the manifest names it."""
-        return f"github:{self.repository}@{self.commit}"
-
+from .sources import Source
 
 NEAR = ("1688-142285", "1998-15444", "2033-164914", "2414-128291", "3005-163389")
 """Speakers and chapters of those who are heard clean."""
@@ -55,37 +34,6 @@ COMMANDS = Source(
     ("examples/input_samples/doing_the_dishes.wav", "notebooks/exercise_bike.wav"),
     "2e39106facf6bd0c31c3f0051e9fab4f054aff9d5096e6907405e5556b7c65af",
 )
-
-
-def obtain(source: Source, folder: Path) -> list[Path]:
-    """Return the files of a source, fetching those that are not in the folder.
-
-    Raises:
-        MissingDataError: One is not there and cannot be fetched, or they are other files.
-    """
-    paths = [folder / path for path in source.paths]
-    for path in paths:
-        if not path.exists():
-            _fetch(source, path.relative_to(folder).as_posix(), path)
-    if digest(paths) != source.sha256:
-        raise MissingDataError(f"the files of {source.via} in {folder} are not those: remove them")
-    return paths
-
-
-def _fetch(source: Source, name: str, path: Path) -> None:
-    url = f"https://raw.githubusercontent.com/{source.repository}/{source.commit}/{name}"
-    try:
-        with urllib.request.urlopen(url, timeout=60) as answer:
-            content = answer.read()
-    except urllib.error.URLError as error:
-        raise MissingDataError(
-            f"{url}: {error.reason}. Where that host cannot be reached, put the files of "
-            f"{source.via} into {path.parents[name.count('/')]} (--sources), at the same paths"
-        ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)
 
 
 def transcripts(folder: Path) -> dict[str, str]:

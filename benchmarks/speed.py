@@ -7,7 +7,6 @@ import gc
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from livekit import rtc
@@ -15,7 +14,9 @@ from livekit.agents.vad import VAD, VADEventType, VADStream
 
 from . import systems
 from .playback import FRAME_MS, RATE, frames, recording
-from .rounds import ratios, spread, turns
+from .rounds import measure, measured, ratios, spread
+from .settings import Settings
+from .store import Store
 
 Figures = dict[str, Any]
 
@@ -40,41 +41,79 @@ CONDITIONS = tuple(
     for streams in (0, 1, 16)
     for rate, ms in ((ROOM.rate, ROOM.frame_ms), (48_000, 10))
 )
+QUICK = (ROOM, Condition(RATE, FRAME_MS, 16))
+"""Those of a quick run."""
 NOTHING = "no VAD"
 """The frames are made and pushed nowhere: what real time costs by itself."""
 LIVE_ROUNDS = 3
 """Rounds in real time, at most: they take as long as they play."""
 
 
-def cpu(path: Path, rounds: int, seconds: float = 30.0, live: float = 12.0) -> dict[str, Any]:
-    """Return CPU milliseconds per second of audio of every VAD: frames pushed, events read.
+SECONDS = 30.0
+"""Of audio in a saturated turn."""
+LIVE_SECONDS = 12.0
+"""Of audio in a turn in real time."""
 
-    All in one process and in turn, A B C A B C; the CPU time is that of the whole process, worker
-    threads included. Saturated, the pusher waits for the events of earlier frames, so nothing piles
-    up. In real time what the frames cost without a VAD, in the same round, is subtracted.
 
-    Args:
-        path: 16-bit WAV to hear, repeated or cut.
-        rounds: Turns of each system, at most three in real time.
-        seconds: Of audio in a saturated turn.
-        live: Of audio in a turn in real time.
+def predict(settings: Settings, store: Store) -> None:
+    """Measure what every VAD costs: frames pushed, events read; in turn, A B C A B C.
+
+    All in one process; the CPU time is that of the whole process, worker threads included.
+    Saturated, the pusher waits for the events of earlier frames, so nothing piles up.
     """
     vads, missing = systems.load(systems.VADS)
+    chosen = [condition for condition in CONDITIONS if not settings.quick or condition in QUICK]
+    about = {"rounds": settings.rounds, "conditions": chosen, "vads": [*vads], "missing": missing}
+    store.note(about)
+    for condition in chosen:
+        _measure(condition, vads, settings, store)
+
+
+def _measure(
+    condition: Condition, vads: Mapping[str, VAD], settings: Settings, store: Store
+) -> None:
+    length = LIVE_SECONDS if condition.streams else SECONDS
+    sound = recording(settings.audio, condition.rate, length)
+    audio = frames(sound, condition.rate, condition.frame_ms)
+    listeners: dict[str, VAD | None] = {**_nothing(condition), **vads}
+
+    def ask(name: str) -> Figures:
+        cost, durations = asyncio.run(_turn(listeners[name], audio, condition))
+        return {"cpu_ms": cost, "inference_s": statistics.median(durations) if durations else None}
+
+    count = _count(condition, settings.rounds)
+    measure(store, str(condition), listeners, count, ask, warm_up=not condition.streams)
+
+
+def _nothing(condition: Condition) -> dict[str, None]:
+    return {NOTHING: None} if condition.streams else {}
+
+
+def _count(condition: Condition, rounds: int) -> int:
+    return min(rounds, LIVE_ROUNDS) if condition.streams else rounds
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return CPU milliseconds per second of audio of every VAD.
+
+    In real time what the frames cost without a VAD, in the same round, is subtracted.
+    """
+    about = store.about()
     found: dict[str, Figures] = {}
-    for condition in CONDITIONS:
-        length = live if condition.streams else seconds
-        audio = frames(recording(path, condition.rate, length), condition.rate, condition.frame_ms)
-        count = min(rounds, LIVE_ROUNDS) if condition.streams else rounds
-        measured = asyncio.run(_rounds(vads, audio, condition, count))
-        found |= {f"{name}, {condition}": row for name, row in rows(*measured).items()}
+    for condition in (Condition(*fields) for fields in about["conditions"]):
+        names = [*_nothing(condition), *about["vads"]]
+        kept = measured(store, str(condition), names, _count(condition, about["rounds"]))
+        costs = {name: [one["cpu_ms"] for one in kept[name]] for name in names}
+        latencies = {name: [one["inference_s"] for one in kept[name]] for name in about["vads"]}
+        found |= {f"{name}, {condition}": row for name, row in rows(costs, latencies).items()}
     return {
         "task": "vad-cpu",
         "what": "CPU ms per second of audio and stream, from frames to events",
-        "rounds": rounds,
-        "seconds": seconds,
-        "live_rounds": min(rounds, LIVE_ROUNDS),
-        "live_seconds": live,
-        "systems": found | missing,
+        "rounds": about["rounds"],
+        "seconds": SECONDS,
+        "live_rounds": min(about["rounds"], LIVE_ROUNDS),
+        "live_seconds": LIVE_SECONDS,
+        "systems": found | about["missing"],
     }
 
 
@@ -103,27 +142,6 @@ def rows(
         for name in latencies
     }
     return ({NOTHING: {"cpu_ms_per_audio_s": spread(nothing)}} if nothing else {}) | figures
-
-
-Series = dict[str, list[float]]
-
-
-async def _rounds(
-    vads: Mapping[str, VAD], audio: list[rtc.AudioFrame], condition: Condition, rounds: int
-) -> tuple[Series, Series]:
-    """Return CPU ms per second of audio, and median inference seconds, of each round."""
-    warm_up = not condition.streams
-    listeners: dict[str, VAD | None] = {**({} if warm_up else {NOTHING: None}), **vads}
-    costs: Series = {name: [] for name in listeners}
-    latencies: Series = {name: [] for name in vads}
-    for turn, name in turns(rounds + warm_up, listeners, f"vad-cpu, {condition}"):
-        cost, durations = await _turn(listeners[name], audio, condition)
-        if turn < warm_up:
-            continue
-        costs[name].append(cost)
-        if name in latencies:
-            latencies[name].append(statistics.median(durations))
-    return costs, latencies
 
 
 async def _turn(

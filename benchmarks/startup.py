@@ -6,8 +6,9 @@ import subprocess
 import sys
 from typing import Any
 
-from . import systems
-from .rounds import turns
+from . import rounds, systems
+from .settings import Settings
+from .store import Store
 
 
 def ours(kernel: str) -> tuple[str, str]:
@@ -65,30 +66,40 @@ print(json.dumps({{
 """
 
 
-def startup(rounds: int) -> dict[str, Any]:
-    """Return milliseconds and MiB on top of ``import livekit.agents`` (Linux), systems in turn.
+WHAT = "startup"
 
-    Args:
-        rounds: Turns of each system.
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure each system in new processes, in turn.
 
     Raises:
         NotCompiledError: The numba kernel has not been compiled.
     """
     systems.check_compiled()
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in STEPS}
-    for turn, name in turns(rounds + 1, STEPS, "startup"):
-        imports, load = STEPS[name]
-        program = PROGRAM.format(imports=imports, load=load)
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        if turn:  # the first round fills the disk cache
-            measured[name].append(json.loads(done.stdout))
+    store.note({"rounds": settings.rounds})
+    rounds.measure(store, WHAT, STEPS, settings.rounds, _start, warm_up=True)
+
+
+def _start(name: str) -> dict[str, float]:
+    """Return ms and MiB on top of ``import livekit.agents`` (Linux), in a new process."""
+    imports, load = STEPS[name]
+    program = PROGRAM.format(imports=imports, load=load)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return medians of the rounds."""
+    count = store.about()["rounds"]
+    found = rounds.measured(store, WHAT, STEPS, count)
     return {
         "task": "startup",
         "what": "ms and MiB from livekit.agents to the first event, in a new process",
-        "rounds": rounds,
+        "rounds": count,
         "systems": {
             name: {key: round(statistics.median(v[key] for v in values), 1) for key in values[0]}
-            for name, values in measured.items()
+            for name, values in found.items()
         },
     }

@@ -24,7 +24,9 @@ from nearvoice.kernels.layout import Tiles
 from nearvoice.silero import FILE
 from nearvoice.silero_network import HIDDEN, Network, arrange
 
-from .rounds import spread, turns
+from .rounds import measure, measured, spread
+from .settings import Settings
+from .store import Store
 
 WIDE = (
     Tiles(16, 4, 64, 2, 64, 128),
@@ -49,26 +51,30 @@ AVX-512."""
 CALLS = 100
 
 
-def tiles(rounds: int) -> dict[str, Any]:
-    """Return microseconds of one call of the 16 kHz kernel for each candidate, in turn.
+WHAT = "tiles"
 
-    Args:
-        rounds: Turns of each system.
-    """
+
+def predict(settings: Settings, store: Store) -> None:
+    """Time calls of the 16 kHz kernel for each candidate, in turn."""
     usable = image.levels()
     levels = ["x86-64-v4", *usable] if usable[:1] == ["x86-64-v4-256"] else usable
     with tempfile.TemporaryDirectory() as folder:
         kernels = dict(_kernels(levels, Path(folder)))
-        times: dict[str, list[float]] = {name: [] for name in kernels}
-        for turn, name in turns(rounds + 1, kernels, "kernel-tiles"):
-            took = _time(kernels[name])
-            if turn:
-                times[name].append(took)
+        store.note({"rounds": settings.rounds, "kernels": [*kernels]})
+        measure(
+            store, WHAT, kernels, settings.rounds, lambda name: _time(kernels[name]), warm_up=True
+        )
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return microseconds of one call."""
+    about = store.about()
+    times = measured(store, WHAT, about["kernels"], about["rounds"])
     return {
         "task": "kernel-tiles",
         "what": "µs of the 16 kHz kernel by level and tiles: vector, rows, width, pair rows, pair "
         "width, single",
-        "rounds": rounds,
+        "rounds": about["rounds"],
         "systems": {name: {"us_per_window": spread(values)} for name, values in times.items()},
     }
 

@@ -17,23 +17,45 @@ from livekit.agents.vad import VAD, VADEventType
 
 from . import systems
 from .playback import FRAME_MS, RATE, frames, recording
+from .progress import track
+from .settings import Settings
+from .store import Store
+
+QUICK_STREAMS = 200
+ITEM = "a call"
 
 
-def memory(path: Path, streams: int) -> dict[str, Any]:
-    """Return KiB per stream that listened for 10 s, and after a flush; a process each."""
-    results = {}
-    for name in systems.VADS:
-        command = [sys.executable, "-m", "benchmarks.vad", name, str(path), str(streams)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
-        results[name] = json.loads(done.stdout)
-        print(f"{name}: {results[name]}", file=sys.stderr)
+def predict(settings: Settings, store: Store) -> None:
+    """Let streams of every VAD listen, a process each.
+
+    Raises:
+        RuntimeError: A process failed, for another reason than a package that is not there.
+    """
+    streams = min(settings.streams, QUICK_STREAMS) if settings.quick else settings.streams
+    loaded, missing = systems.load(systems.VADS)
+    store.note({"streams": streams, "systems": [*loaded], "missing": missing})
+    for name in track([*loaded], "vad-memory"):
+        store.json(name, ITEM, lambda name=name: _listen(name, settings.audio, streams))  # type: ignore[misc]
+
+
+def _listen(name: str, path: Path, streams: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.vad", name, str(path), str(streams)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name} failed: {done.stderr.strip().splitlines()[-1]}")
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return KiB per stream that listened for 10 s, and after a flush."""
+    about = store.about()
     return {
         "task": "vad-memory",
-        "what": f"KiB per stream of {streams} streams on one loaded VAD, 10 s of a call each",
-        "streams": streams,
-        "systems": results,
+        "what": f"KiB per stream of {about['streams']} streams on one loaded VAD, 10 s of a call "
+        "each",
+        "streams": about["streams"],
+        "systems": {name: store.json(name, ITEM) for name in about["systems"]} | about["missing"],
     }
 
 

@@ -11,7 +11,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +19,9 @@ from nearvoice.audio import PCM, to_float32
 
 from . import hearing, systems
 from .playback import recording
-from .rounds import ratios, spread, turns
+from .rounds import measure, measured, ratios, spread
+from .settings import Settings
+from .store import Store
 
 Figures = dict[str, Any]
 
@@ -102,7 +103,8 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 _SEA = np.ones(2**21)
 """16 MiB: once it is read, nothing else is in the L2 cache."""
-MODES: dict[str, tuple[Callable[[], object], int]] = {
+Before = Callable[[], object]
+MODES: dict[str, tuple[Before, int]] = {
     "hot": (lambda: None, 900),
     "cold": (_SEA.sum, 100),
     "paced": (lambda: time.sleep(0.032), 30),
@@ -110,32 +112,36 @@ MODES: dict[str, tuple[Callable[[], object], int]] = {
 """Mode -> what happens before each call, and how many calls make a block."""
 
 
-def window(path: Path, rounds: int) -> dict[str, Any]:
-    """Return microseconds of a window through each network, and each mode: blocks in turn.
+def predict(settings: Settings, store: Store) -> None:
+    """Time blocks of windows through each network, in each mode, in turn: A B C A B C.
 
-    All in one process, A B C A B C. Each network gets the samples in the type that it takes. Ratios
-    are those of the time for a second of audio, as windows differ.
-
-    Args:
-        path: 16-bit WAV to hear.
-        rounds: Turns of each system.
+    All in one process. Each network gets the samples in the type that it takes.
     """
     networks, missing = systems.load(NETWORKS)
-    sound = recording(path, 16_000, 30.0)
+    sound = recording(settings.audio, 16_000, 30.0)
     windows = {name: _windows(network, sound) for name, network in networks.items()}
-    found: dict[str, Figures] = {}
+    samples = {name: network.samples for name, network in networks.items()}
+    store.note({"rounds": settings.rounds, "samples": samples, "missing": missing})
     for mode, (before, calls) in MODES.items():
-        times: dict[str, list[float]] = {name: [] for name in networks}
-        for turn, name in turns(rounds + 1, networks, f"vad-window, {mode}"):
-            took = block(networks[name].call, itertools.islice(windows[name], calls), before)
-            if turn:  # the first round warms up
-                times[name].append(took)
-        found |= {f"{name}, {mode}": row for name, row in rows(networks, times).items()}
+
+        def ask(name: str, before: Before = before, calls: int = calls) -> float:
+            return block(networks[name].call, itertools.islice(windows[name], calls), before)
+
+        measure(store, mode, networks, settings.rounds, ask, warm_up=True)
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return microseconds of a window; ratios are of a second of audio, as windows differ."""
+    about = store.about()
+    found: dict[str, Figures] = {}
+    for mode in MODES:
+        times = measured(store, mode, about["samples"], about["rounds"])
+        found |= {f"{name}, {mode}": row for name, row in rows(about["samples"], times).items()}
     return {
         "task": "vad-window",
         "what": "µs of one window through the network alone, called as its own stream does",
-        "rounds": rounds,
-        "systems": found | missing,
+        "rounds": about["rounds"],
+        "systems": found | about["missing"],
     }
 
 
@@ -157,11 +163,9 @@ def block(
     return statistics.median(times) / 1e3
 
 
-def rows(
-    networks: Mapping[str, Network], times: Mapping[str, Sequence[float]]
-) -> dict[str, Figures]:
-    """Return the figures of every network, from its microseconds in each round."""
-    milliseconds = {name: network.samples / 16 for name, network in networks.items()}
+def rows(samples: Mapping[str, int], times: Mapping[str, Sequence[float]]) -> dict[str, Figures]:
+    """Return the figures of every network, from the length of its window and each round's µs."""
+    milliseconds = {name: count / 16 for name, count in samples.items()}
     a_second = {name: [t / milliseconds[name] for t in found] for name, found in times.items()}
     return {
         name: {

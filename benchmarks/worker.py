@@ -21,9 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import startup, systems
+from . import rounds, startup, systems
 from .playback import RATE, recording
 from .rounds import spread
+from .settings import Settings
+from .store import Store
 
 NONE = "no VAD"
 """A job without VAD: what all the others are compared with."""
@@ -90,36 +92,59 @@ class Worker(NamedTuple):
     """Job -> what each of its predictions took in ms; of turn detectors only."""
 
 
-def memory(path: Path, rounds: int, jobs: int = 8, seconds: float = 60.0) -> dict[str, Any]:
-    """Return the memory of a worker and its jobs; systems in turn, each in a new worker.
+class Load(NamedTuple):
+    """What a worker is measured with."""
 
-    Args:
-        path: 16-bit WAV that every job hears.
-        rounds: Turns of each system.
-        jobs: Job processes at once.
-        seconds: Length of the call.
+    rounds: int
+    """Turns of each system."""
+    jobs: int
+    """Job processes at once."""
+    seconds: float
+    """Length of the call that each of them hears."""
+
+
+FULL, QUICK = Load(ROUNDS, 8, 60.0), Load(1, 4, 10.0)
+
+
+def load(settings: Settings) -> Load:
+    """Return what a run measures with."""
+    return QUICK if settings.quick else FULL._replace(rounds=min(settings.rounds, ROUNDS))
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure the memory of a worker and its jobs; systems in turn, each in a new worker.
 
     Raises:
         RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
         NotCompiledError: The numba kernel has not been compiled.
     """
     systems.check_compiled()
-    measured = measure(SYSTEMS, path, rounds, jobs, seconds)
+    _, missing = systems.load(systems.VADS)
+    steps = {name: taken for name, taken in SYSTEMS.items() if name not in missing}
+    store.note({**load(settings)._asdict(), "systems": [*steps], "missing": missing})
+    measure(store, steps, settings.audio, load(settings))
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of a worker's processes."""
+    about = store.about()
+    jobs, seconds = about["jobs"], about["seconds"]
     return {
         "task": "worker-memory",
         "what": f"MiB of one of {jobs} job processes of a worker, each hearing a call of "
         f"{seconds:g} s (24 kHz, frames of 50 ms); and of the worker then",
-        "rounds": rounds,
+        "rounds": about["rounds"],
         "jobs": jobs,
         "seconds": seconds,
-        "systems": rows(measured),
+        "systems": rows(measured(store, about["systems"], about["rounds"])) | about["missing"],
     }
 
 
-def measure(
-    steps: Mapping[str, tuple[str, str]], path: Path, rounds: int, jobs: int, seconds: float
-) -> dict[str, list[Worker]]:
-    """Return the worker of each round of ``{system: (import, load)}``, systems in turn.
+WHAT = "worker"
+
+
+def measure(store: Store, steps: Mapping[str, tuple[str, str]], path: Path, load: Load) -> None:
+    """Measure a worker in each round of ``{system: (import, load)}``, systems in turn.
 
     What is loaded is a VAD, an ``rtc.FrameProcessor``, or None.
 
@@ -127,15 +152,32 @@ def measure(
         RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
     """
     with tempfile.NamedTemporaryFile(suffix=".pcm") as call:
-        call.write(recording(path, RATE, seconds).tobytes())
+        call.write(recording(path, RATE, load.seconds).tobytes())
         call.flush()
-        measured: dict[str, list[Worker]] = {name: [] for name in steps}
-        for turn in range(1, rounds + 1):
-            for name, taken in steps.items():
-                measured[name].append(run(taken, jobs, Path(call.name)))
-                heard = median(measured[name][-1].jobs["heard"])
-                print(f"round {turn} of {rounds}: {name}: {heard.unique:.1f} MiB", file=sys.stderr)
-    return measured
+        rounds.measure(
+            store,
+            WHAT,
+            steps,
+            load.rounds,
+            lambda name: run(steps[name], load.jobs, Path(call.name))._asdict(),
+        )
+
+
+def measured(store: Store, names: Iterable[str], count: int) -> dict[str, list[Worker]]:
+    """Return what :func:`measure` kept: system -> its worker in each round."""
+    kept = rounds.measured(store, WHAT, [*names], count)
+    return {name: [_worker_of(one) for one in found] for name, found in kept.items()}
+
+
+def _worker_of(kept: dict[str, Any]) -> Worker:
+    """Return a worker that was kept as JSON, which has lists for tuples."""
+    return Worker(
+        {phase: [Memory(*one) for one in jobs] for phase, jobs in kept["jobs"].items()},
+        Memory(*kept["forkserver"]),
+        kept["total"],
+        [Memory(*one) for one in kept["shared"]],
+        kept["times"],
+    )
 
 
 # ---- from processes to rows -------------------------------------------------------------------

@@ -4,7 +4,7 @@
 
 A line for each language: pairs, AUC, and TNR at a TPR of .993 and .95; with the table of last words
 too where the checkpoint has one, which counts as much as is likeliest for these pairs. The bundle
-is measured by ``python -m benchmarks turn turn-hard``.
+is measured by ``python -m benchmarks run turn turn-hard``.
 """
 
 from __future__ import annotations

@@ -5,8 +5,11 @@ import pytest
 
 from benchmarks import accuracy, data, hearing, peers, systems
 from benchmarks.data import HOP, RATE, Segment
+from benchmarks.settings import Settings
 from benchmarks.sounds import AMBIENCES
+from benchmarks.store import Store
 from tests.clips import data_folder, talk
+from tests.measuring import measured
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def known(monkeypatch):
 
 
 def test_a_system_that_is_always_right_has_perfect_figures(folder, tmp_path, known, capsys):
-    result = accuracy.accuracy(folder, tmp_path / "out")
+    result = measured(accuracy, tmp_path / "out", folder=folder)
     row = result["systems"]["loudness"]
     assert row["ten"] == {
         **dict.fromkeys(("auc", "ap", "f1", "precision", "recall", "best_f1"), 1.0),
@@ -63,13 +66,13 @@ def test_a_system_that_is_always_right_has_perfect_figures(folder, tmp_path, kno
 
 
 def test_figures_at_a_ratio_are_the_mean_over_the_noises(folder, tmp_path, known):
-    row = accuracy.accuracy(folder, tmp_path / "out")["systems"]["loudness"]
+    row = measured(accuracy, tmp_path / "out", folder=folder)["systems"]["loudness"]
     by_noise = [figures["auc"] for figures in row["ten 0 dB by noise"].values()]
     assert row["ten 0 dB"]["auc"] == pytest.approx(np.mean(by_noise), abs=1e-4)
 
 
 def test_a_result_is_json_and_says_which_data_it_was_made_of(folder, tmp_path, known):
-    result = json.loads(json.dumps(accuracy.accuracy(folder, tmp_path / "out")))
+    result = json.loads(json.dumps(measured(accuracy, tmp_path / "out", folder=folder)))
     assert result["task"] == "vad"
     assert result["datasets"]["ten"]["clips"] == 2
     assert result["datasets"]["ten"]["speech"] == 0.5
@@ -80,7 +83,7 @@ def test_a_missing_package_is_a_row_that_says_so_and_what_to_do(
     folder, tmp_path, known, monkeypatch
 ):
     monkeypatch.setattr(systems, "REMEDIES", {"peer": "pip install peer"})
-    result = accuracy.accuracy(folder, tmp_path / "out")
+    result = measured(accuracy, tmp_path / "out", folder=folder)
     missing = "ModuleNotFoundError: No module named 'peer'; pip install peer"
     assert result["systems"]["peer"] == {"missing": missing}
     assert missing in accuracy.report(result)
@@ -90,7 +93,7 @@ def test_without_the_second_set_its_figures_are_left_out_and_the_result_says_why
     folder, tmp_path, known
 ):
     (folder / "pyannote").rename(tmp_path / "elsewhere")
-    result = accuracy.accuracy(folder, tmp_path / "out")
+    result = measured(accuracy, tmp_path / "out", folder=folder)
     assert "ami" not in result["systems"]["loudness"]
     assert "pyannote-audio" in result["datasets"]["ami"]["missing"]
     assert "loudness" in accuracy.report(result)
@@ -98,20 +101,20 @@ def test_without_the_second_set_its_figures_are_left_out_and_the_result_says_why
 
 def test_without_the_first_set_nothing_is_measured(tmp_path, known):
     with pytest.raises(data.MissingDataError, match="TEN-framework"):
-        accuracy.accuracy(tmp_path, tmp_path / "out")
+        measured(accuracy, tmp_path / "out", folder=tmp_path)
 
 
 def test_a_second_run_asks_no_system_again_and_a_new_version_is_asked(folder, tmp_path, known):
     asked: list[int] = []
     known["loudness"] = lambda: loudness("1", asked)
-    first = accuracy.accuracy(folder, tmp_path / "out")
+    first = measured(accuracy, tmp_path / "out", folder=folder)
     once = len(asked)
     assert once == 2 * 26 + 1
-    assert accuracy.accuracy(folder, tmp_path / "out") == first
+    assert measured(accuracy, tmp_path / "out", folder=folder) == first
     assert len(asked) == once
     accuracy.load.cache_clear()
     known["loudness"] = lambda: loudness("2", asked)
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     assert len(asked) == 2 * once
 
 
@@ -120,30 +123,53 @@ def test_predictions_are_made_anew_for_other_sounds_or_another_recipe(
 ):
     asked: list[int] = []
     known["loudness"] = lambda: loudness("1", asked)
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     once = len(asked)
     monkeypatch.setattr(accuracy, "MADE", accuracy.MADE + 1)
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     assert len(asked) == 2 * once
     with (folder / "ten/testset-audio-01.scv").open("a") as file:
         file.write("\n")
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     assert len(asked) == 3 * once
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_stopped(folder, tmp_path, known):
     asked: list[int] = []
     known["loudness"] = lambda: loudness("1", asked)
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     (lost,) = (tmp_path / "out").rglob("ten hold_music 5 dB.npz")
     lost.unlink()
     del asked[:]
-    accuracy.accuracy(folder, tmp_path / "out")
+    measured(accuracy, tmp_path / "out", folder=folder)
     assert len(asked) == 2
 
 
+def test_scores_are_made_of_what_was_kept_alone(folder, tmp_path, known):
+    result = measured(accuracy, tmp_path / "out", folder=folder)
+    known["loudness"] = absent
+    accuracy.load.cache_clear()
+    assert accuracy.score(Settings(folder=folder), Store(tmp_path / "out")) == result
+
+
+def test_a_quick_run_hears_a_part_and_has_the_figures_of_that(folder, tmp_path, known):
+    row = measured(accuracy, tmp_path / "out", folder=folder, quick=True)["systems"]["loudness"]
+    assert "ten 20 dB" not in row
+    assert row.keys() >= {"ten", "ten 0 dB", "ten events", "roc"}
+
+
+def test_the_curve_of_a_system_goes_from_missing_all_to_hearing_all(folder, tmp_path, known):
+    curves = measured(accuracy, tmp_path / "out", folder=folder)["systems"]["loudness"]["roc"]
+    assert curves["ten"][0] == [0.0, 0.0]  # it is always right
+    for points in curves.values():
+        false, missed = np.array(points).T
+        assert (np.diff(false) >= 0).all()
+        assert (np.diff(missed) <= 0).all()
+        assert (false[-1], missed[-1]) == (1.0, 0.0)
+
+
 def test_the_report_has_a_line_for_each_system_and_each_table(folder, tmp_path, known):
-    lines = accuracy.report(accuracy.accuracy(folder, tmp_path / "out")).splitlines()
+    lines = accuracy.report(measured(accuracy, tmp_path / "out", folder=folder)).splitlines()
     assert sum(line.startswith("loudness") for line in lines) == 2
     assert "AUC" in lines[0].split()
     assert next(line for line in lines if line.startswith("loudness")).split()[1] == "1"

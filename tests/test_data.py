@@ -45,10 +45,15 @@ def test_a_missing_set_says_where_to_get_it_and_how_to_lay_it_out(tmp_path):
         data.ami(tmp_path)
 
 
-def test_the_data_folder_comes_from_the_argument_or_the_environment(monkeypatch, tmp_path):
+def test_the_data_folder_comes_from_the_argument_the_environment_or_the_cache(
+    monkeypatch, tmp_path
+):
     monkeypatch.delenv(data.VARIABLE, raising=False)
-    with pytest.raises(data.MissingDataError, match="set NEARVOICE_DATA"):
+    monkeypatch.setenv("NEARVOICE_CACHE", str(tmp_path))
+    with pytest.raises(data.MissingDataError, match="run python -m benchmarks data"):
         data.data_folder()
+    (tmp_path / "benchmarks").mkdir()
+    assert data.data_folder() == tmp_path / "benchmarks"
     monkeypatch.setenv(data.VARIABLE, str(tmp_path / "no"))
     with pytest.raises(data.MissingDataError, match="there is no data folder"):
         data.data_folder()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import math
+import re
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -496,12 +497,14 @@ def test_scores_are_made_of_what_was_kept_alone(data_set: Path, tmp_path: Path) 
 
 
 def test_the_task_is_named_with_its_folder_and_says_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("logging.disable", lambda level: None)
-    monkeypatch.setattr("sys.argv", ["benchmarks", "turn-eot", "--results", str(tmp_path)])
-    with pytest.raises(SystemExit, match="turn-eot: no folder of eot-bench is named: download"):
-        benchmarks.main()
-    monkeypatch.setattr("sys.argv", ["benchmarks", "turn-eot", "--eot", str(tmp_path / "no")])
-    with pytest.raises(SystemExit, match=r"turn-eot: there is no .*/no: download"):
-        benchmarks.main()
+    ask = ["predict", "turn-eot", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit, match="1"):
+        benchmarks.main(ask)
+    with pytest.raises(SystemExit, match="1"):
+        benchmarks.main([*ask, "--eot", str(tmp_path / "no")])
+    said = capsys.readouterr().out
+    assert "turn-eot: skipped: no folder of eot-bench is named: download" in said
+    assert re.search(r"turn-eot: skipped: there is no .*/no: download", said)

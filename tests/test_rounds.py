@@ -1,6 +1,10 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from benchmarks import rounds, systems
+from benchmarks.store import Store
 
 OFFICIAL = {systems.PEER: [10.0, 20.0], systems.NATIVE: [4.0, 5.0]}
 
@@ -19,4 +23,20 @@ def test_there_is_no_ratio_to_an_official_vad_that_is_not_there() -> None:
 def test_every_system_has_its_turn_in_every_round(capsys: pytest.CaptureFixture[str]) -> None:
     turns = list(rounds.turns(2, ["a", "b"], "race"))
     assert turns == [(0, "a"), (0, "b"), (1, "a"), (1, "b")]
-    assert capsys.readouterr().err.splitlines() == ["race: round 1 of 2", "race: round 2 of 2"]
+    assert re.search(r"race .* 4/4", capsys.readouterr().err)
+
+
+def test_a_round_that_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    store, asked = Store(tmp_path), []
+
+    def ask(name: str) -> int:
+        asked.append(name)
+        return len(asked)
+
+    rounds.measure(store, "race", ["a", "b"], 2, ask, warm_up=True)
+    assert asked == ["a", "b"] * 3
+    rounds.measure(store, "race", ["a", "b"], 3, ask)
+    assert asked == ["a", "b"] * 4
+    rounds.measure(store, "race", ["a", "b"], 3, ask, warm_up=True)
+    assert asked == ["a", "b"] * 4
+    assert rounds.measured(store, "race", ["a", "b"], 3) == {"a": [3, 5, 7], "b": [4, 6, 8]}

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from benchmarks import speed, systems
-from nearvoice import files
+from tests.measuring import measured
 
 
 def test_what_pacing_costs_without_a_vad_is_subtracted_round_by_round() -> None:
@@ -23,11 +25,12 @@ def test_saturated_nothing_is_subtracted() -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("condition", [speed.ROOM, speed.Condition(48_000, 10, 2)], ids=str)
 def test_every_vad_has_its_turn_in_the_cost_of_a_stream(
-    monkeypatch: pytest.MonkeyPatch, condition: speed.Condition
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, condition: speed.Condition
 ) -> None:
     monkeypatch.setattr(speed, "CONDITIONS", (condition,))
-    result = speed.cpu(files.path("sample.wav"), rounds=1, seconds=1.0, live=1.0)
-    found = result["systems"]
+    monkeypatch.setattr(speed, "SECONDS", 1.0)
+    monkeypatch.setattr(speed, "LIVE_SECONDS", 1.0)
+    found = measured(speed, tmp_path, rounds=1)["systems"]
     rows = {f"{name}, {condition}" for name in systems.VADS}
     assert rows <= found.keys()
     assert (f"{speed.NOTHING}, {condition}" in found) == (condition.streams > 0)

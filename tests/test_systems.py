@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from benchmarks import startup, systems, worker
-from nearvoice import files
 from nearvoice import silero as network
+from tests.measuring import measured
 
 
 def test_what_is_not_installed_is_a_row_that_says_so() -> None:
@@ -41,11 +43,11 @@ def test_numbers_of_numpy_are_never_given_for_those_of_numba() -> None:
 
 @pytest.mark.model
 @pytest.mark.usefixtures("uncompiled")
-def test_processes_that_would_get_numpy_are_not_started() -> None:
+def test_processes_that_would_get_numpy_are_not_started(tmp_path: Path) -> None:
     with pytest.raises(systems.NotCompiledError, match=r"there is no image.*" + REFUSED):
-        startup.startup(1)
+        measured(startup, tmp_path)
     with pytest.raises(systems.NotCompiledError, match=REFUSED):
-        worker.memory(files.path("sample.wav"), rounds=1)
+        measured(worker, tmp_path)
 
 
 @pytest.mark.model

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import __main__ as benchmarks
 from benchmarks import data, turn_hard, turn_scores
+from benchmarks.tasks import TASKS
 from benchmarks.turn_pairs import Pair
 from benchmarks.turn_scores import ALONE, OURS, RULE, WORDS, Reader, Scored
 from nearvoice.turn_text import plain
@@ -146,10 +146,10 @@ def test_without_a_data_folder_ours_and_the_rule_have_rows_and_words_say_why_not
     assert systems[OURS].keys() == systems[RULE].keys() == {"all", "by phenomenon", "de", "en"}
     assert "shipped" in systems[OURS]["all"]
     assert "dev 0.95" not in systems[OURS]["all"]
-    assert "name the data folder" in systems[WORDS]["missing"]
+    assert "there is no data folder" in systems[WORDS]["missing"]
     shown = turn_hard.report(result)
     assert f"{OURS}, clauses" in shown
-    assert f"{WORDS}: name the data folder" in shown
+    assert f"{WORDS}: there is no data folder" in shown
 
 
 @pytest.mark.usefixtures("written")
@@ -172,4 +172,4 @@ def test_thresholds_of_dev_turns_are_each_languages_own(monkeypatch: pytest.Monk
 
 
 def test_the_task_can_be_named() -> None:
-    assert "turn-hard" in benchmarks.TASKS
+    assert "turn-hard" in TASKS

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from benchmarks import systems, window
+from tests.measuring import measured
 
 
 def test_every_network_hears_a_second_of_sound_in_windows_of_its_own_size(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     heard: dict[int, int] = {}
 
@@ -25,18 +26,14 @@ def test_every_network_hears_a_second_of_sound_in_windows_of_its_own_size(
     monkeypatch.setattr(window, "NETWORKS", loaders)
     monkeypatch.setattr(window, "MODES", {"hot": (lambda: None, 10)})
     monkeypatch.setattr(window, "recording", lambda *_: np.zeros(3_000, np.int16))
-    rows = window.window(Path("silence"), rounds=2)["systems"]
+    rows = measured(window, tmp_path, rounds=2, sound=Path("silence"))["systems"]
     assert heard == {512: 3 * 10 * 512, 256: 3 * 10 * 256}  # a round warms up
     assert rows["short, hot"]["window_ms"] == 16.0
     assert rows[f"{systems.PEER}, hot"]["ratio_to_plugin"]["median"] == 1.0
 
 
 def test_the_ratio_of_a_shorter_window_is_that_of_the_same_sound() -> None:
-    networks = {
-        systems.PEER: window.Network(512, np.copy, np.copy),
-        "ten": window.Network(256, np.copy, np.copy),
-    }
-    rows = window.rows(networks, {systems.PEER: [100.0], "ten": [50.0]})
+    rows = window.rows({systems.PEER: 512, "ten": 256}, {systems.PEER: [100.0], "ten": [50.0]})
     assert rows["ten"]["us_per_window"]["median"] == 50.0
     assert rows["ten"]["ratio_to_plugin"]["median"] == 1.0
 

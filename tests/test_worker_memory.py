@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import systems, worker
 from benchmarks.worker import Memory, Worker
-from nearvoice import files
+from tests.measuring import measured
 
 ROLLUP = """\
 55d0c0000000-7ffd4b1ff000 ---p 00000000 00:00 0                          [rollup]
@@ -70,12 +70,12 @@ def test_every_kernel_and_both_official_vads_are_compared() -> None:
 
 @pytest.mark.model
 def test_a_job_with_a_vad_has_more_memory_of_its_own_than_one_without(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in worker.SYSTEMS.keys() - {worker.NONE, systems.PEER}:
         monkeypatch.delitem(worker.SYSTEMS, name)
-    result = worker.memory(files.path("sample.wav"), rounds=1, jobs=2, seconds=2.0)
-    found = result["systems"]
+    monkeypatch.setattr(worker, "FULL", worker.Load(1, 2, 2.0))
+    found = measured(worker, tmp_path)["systems"]
     heard = found[f"{systems.PEER}, after a call"]
     assert heard["above_no_vad_mib"]["median"] > 1.0
     assert heard["unique_mib"]["median"] < heard["proportional_mib"]["median"]
@@ -85,8 +85,9 @@ def test_a_job_with_a_vad_has_more_memory_of_its_own_than_one_without(
 
 @pytest.mark.model
 def test_a_worker_that_cannot_start_is_reported_with_its_last_words(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(worker, "SYSTEMS", {worker.NONE: ("import no_such_vad", "None")})
+    monkeypatch.setattr(worker, "FULL", worker.Load(1, 1, 1.0))
     with pytest.raises(RuntimeError, match=r"did not get to 'before'(?s:.*)named 'no_such_vad'"):
-        worker.memory(files.path("sample.wav"), rounds=1, jobs=1, seconds=1.0)
+        measured(worker, tmp_path)

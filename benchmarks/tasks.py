@@ -1,0 +1,75 @@
+"""What is measured: an entry for each task."""
+
+from __future__ import annotations
+
+from . import (
+    accuracy,
+    drift,
+    eot_run,
+    noise,
+    noise_cpu,
+    noise_delay,
+    noise_hour,
+    noise_level,
+    noise_memory,
+    noise_words,
+    quiet,
+    speed,
+    startup,
+    tiles,
+    turn_accuracy,
+    turn_hard,
+    turn_speed,
+    turn_startup,
+    turn_worker,
+    vad,
+    window,
+    worker,
+)
+from .suite import Task, whole
+
+TASKS = {
+    "vad": Task(accuracy.predict, accuracy.score, accuracy.report),
+    "vad-drift": whole(lambda s, _: drift.drift(s.data), drift.report, quick=False),
+    "vad-quiet": whole(lambda s, _: quiet.quiet(s.data), quiet.report, quick=False),
+    "noise": whole(lambda s, to: noise.quality(s.data, s.quick, to.folder), noise.report),
+    "noise-level": whole(lambda s, _: noise_level.level(s.data), noise_level.report, quick=False),
+    "noise-words": whole(
+        lambda s, to: noise_words.recognised(
+            s.data, s.recogniser, s.quick, to.folder.with_name("noise")
+        ),
+        noise_words.report,
+        quick=False,
+    ),
+    "turn": whole(lambda s, _: turn_accuracy.accuracy(s.data), turn_accuracy.report, quick=False),
+    "turn-hard": whole(lambda s, _: turn_hard.hard(s.folder), turn_hard.report, quick=False),
+    "turn-eot": whole(lambda s, to: eot_run.run(s.eot, to.folder), eot_run.report),
+    "vad-window": Task(window.predict, window.score, timed=True),
+    "vad-cpu": Task(speed.predict, speed.score, timed=True),
+    "noise-cpu": whole(lambda s, _: noise_cpu.cpu(s.audio, s.rounds), noise_cpu.report),
+    "noise-delay": whole(lambda s, _: noise_delay.delay(s.audio), noise_delay.report, quick=False),
+    "noise-hour": whole(lambda s, _: noise_hour.hour(s.audio), noise_hour.report, quick=False),
+    "turn-speed": whole(lambda s, _: turn_speed.speed(s.audio, s.rounds), turn_speed.report),
+    "kernel-tiles": Task(tiles.predict, tiles.score, timed=True, quick=False),
+    "startup": Task(startup.predict, startup.score, timed=True),
+    "turn-startup": whole(lambda s, _: turn_startup.startup(s.rounds), turn_startup.report),
+    "vad-memory": Task(vad.predict, vad.score, timed=True),
+    "worker-memory": Task(worker.predict, worker.score, timed=True),
+    "noise-memory": Task(noise_memory.predict, noise_memory.score, timed=True, quick=False),
+    "turn-worker": whole(lambda _, __: turn_worker.work(1), turn_worker.report, quick=False),
+}
+"""Name -> task, in the order in which they run: what needs both cores first, then times."""
+GROUPS = {
+    "speed": (
+        "vad-window",
+        "vad-cpu",
+        "noise-cpu",
+        "noise-delay",
+        "noise-hour",
+        "turn-speed",
+        "kernel-tiles",
+    ),
+    "start": ("startup", "turn-startup"),
+    "memory": ("vad-memory", "worker-memory", "noise-memory", "turn-worker"),
+}
+"""Name -> several tasks that answer one question."""
