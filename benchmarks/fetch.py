@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from . import data, noise_build
+from . import call_build, data, noise_build
 from .data import MissingDataError
 from .sources import Source, place
 
@@ -76,6 +76,7 @@ SETS = {
     "ten": Dataset("ten", "testset-audio-30.wav", _placed("ten", TEN)),
     "ami": Dataset("pyannote", "tst01.wav", _placed("ami", AMI)),
     "noise": Dataset("noise", "manifest.json", noise_build.build),
+    "call": Dataset("call", "manifest.json", call_build.build),
     "turn": Dataset("turn", "manifest.json", _turn),
 }
 """Name -> how to get it."""

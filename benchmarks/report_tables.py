@@ -250,7 +250,7 @@ CALL = Table(
         _figure("ms to answer", 0, "lower", "call", "latency_ms_median"),
         _figure("p90", 0, "lower", "call", "latency_ms_p90"),
         _figure("turns lost", 0, "lower", "call", "turns_lost"),
-        _figure("cut-offs at 300 ms", 3, "lower", "call", "cutoff at 300 ms"),
+        _figure("cut-offs at 800 ms", 3, "lower", "call", "cutoff at 800 ms"),
         _figure("ms at 5 %", 0, "lower", "call", "latency_ms at 5 %"),
         _figure("barge-in, ms", 0, "lower", "call", "barge_in_ms_median"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     accuracy,
+    call,
     drift,
     eot_run,
     noise,
@@ -44,6 +45,7 @@ TASKS = {
     "turn": whole(lambda s, _: turn_accuracy.accuracy(s.data), turn_accuracy.report, quick=False),
     "turn-hard": whole(lambda s, _: turn_hard.hard(s.folder), turn_hard.report, quick=False),
     "turn-eot": whole(lambda s, to: eot_run.run(s.eot, to.folder), eot_run.report),
+    "call": Task(call.predict, call.score, call.report),
     "vad-window": Task(window.predict, window.score, timed=True),
     "vad-cpu": Task(speed.predict, speed.score, timed=True),
     "noise-cpu": whole(lambda s, _: noise_cpu.cpu(s.audio, s.rounds), noise_cpu.report),

@@ -16,7 +16,7 @@ from nearvoice.digest import sha256
 from nearvoice.turn import locate
 
 ROOT = Path(__file__).parents[1]
-LABELLED = ("vad", "vad-drift", "vad-quiet", "noise", "noise-level", "noise-words", "turn")
+LABELLED = ("vad", "vad-drift", "vad-quiet", "noise", "noise-level", "noise-words", "turn", "call")
 """Tasks that need a data set."""
 
 
