@@ -3,7 +3,7 @@ ARGS ?=
 QUICK ?=
 RUN := scripts/venv
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench bench-guard
 demo:
 	@$(RUN) python -m scripts.demo $(ARGS)
 test:
@@ -12,3 +12,5 @@ check:
 	@$(RUN) scripts/check
 bench:
 	@$(RUN) scripts/bench $(if $(QUICK),--quick) $(ARGS)
+bench-guard:
+	@$(RUN) scripts/bench-guard $(ARGS)
