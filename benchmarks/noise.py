@@ -10,9 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import multiprocessing
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ from . import hearing, metrics, noise_scores, noise_set, noise_streams, noise_sy
 from .data import RATE, Labels
 from .noise_set import TALKER, Item
 from .noise_systems import System
+from .progress import track
+from .settings import Settings
 from .show import Columns, table
+from .store import MissingPredictionError, Store
 
 OUT = Path("out/noise")
 MADE = 1
@@ -43,7 +47,7 @@ Figures = dict[str, float | None]
 class Kept:
     """What one system made of items, and its figures, in a folder."""
 
-    def __init__(self, system: System, folder: Path) -> None:
+    def __init__(self, system: System | None, folder: Path) -> None:
         self._system = system
         self.folder = folder
 
@@ -69,6 +73,8 @@ class Kept:
     def _out(self, item: Item) -> tuple[PCM, int]:
         path = self.folder / f"{item.name}.npz"
         if not path.exists():
+            if self._system is None:
+                raise MissingPredictionError(f"no {path}: run python -m benchmarks predict noise")
             out = noise_streams.suppress(self._system, item.noisy)
             reference = item.clean if item.clean_path else item.noisy
             late = noise_streams.delay(reference, out)
@@ -205,40 +211,92 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     }
 
 
-def quality(folder: Path, quick: bool = False, out: Path = OUT) -> dict[str, Any]:
-    """Return the figures of every system.
-
-    Args:
-        folder: The data folder, with its set "noise".
-        quick: Half of the set only.
-        out: Where answers are kept.
+def predict(settings: Settings, store: Store) -> None:
+    """Let every system hear every item that it has not heard; a quick run leaves out variants.
 
     Raises:
         MissingDataError: The set is not there.
         ImportError: A measure is not installed.
     """
     noise_scores.check()
-    listed = noise_set.items(folder)
-    listed = noise_set.quick(listed) if quick else listed
-    dataset = noise_set.describe(folder, listed)
-    loaded, rows = noise_systems.load(noise_systems.SYSTEMS | noise_systems.VARIANTS)
-    for name, system in loaded.items():
-        answers = kept(name, system, dataset["sha256"], out)
-        scored = [(group(item), answers.figures(item)) for item in listed]
-        mixes = [
-            (str(item.noise), figures)
-            for (_, figures), item in zip(scored, listed, strict=True)
-            if item.kind == "mix"
-        ]
-        rows[name] = {"version": system.version, **summary(scored), "in": summary(mixes)}
-        print(f"noise: {name} done", file=sys.stderr)
+    listed = noise_set.chosen(settings.data, settings.quick)
+    known = noise_systems.SYSTEMS | ({} if settings.quick else noise_systems.VARIANTS)
+    loaded, missing = noise_systems.load(known)
+    store.note(
+        {
+            "dataset": noise_set.describe(settings.data, listed),
+            "systems": {name: loaded[name].version for name in known if name in loaded},
+            "missing": missing,
+        }
+    )
+    _each(_hear, settings, store, "noise: hearing")
+
+
+def score(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of every system, of what it made of each item and of the clean speech."""
+    about = store.about()
+    listed = noise_set.chosen(settings.data, settings.quick)
+    _each(_measure, settings, store, "noise: measuring")
+    rows = {
+        name: _row(Kept(None, _folder(store, about, name)), version, listed)
+        for name, version in about["systems"].items()
+    }
     order = (*noise_systems.SYSTEMS, *noise_systems.VARIANTS)
+    found = rows | about["missing"]
     return {
         "task": "noise",
         "what": WHAT,
-        "dataset": dataset,
-        "systems": {name: rows[name] for name in order},
+        "dataset": about["dataset"],
+        "systems": {name: found[name] for name in order if name in found},
     }
+
+
+def _row(answers: Kept, version: str, listed: Sequence[Item]) -> dict[str, Any]:
+    scored = [(group(item), answers.figures(item)) for item in listed]
+    mixes = [
+        (str(item.noise), figures)
+        for (_, figures), item in zip(scored, listed, strict=True)
+        if item.kind == "mix"
+    ]
+    return {"version": version, **summary(scored), "in": summary(mixes)}
+
+
+def _folder(store: Store, about: dict[str, Any], name: str) -> Path:
+    label = f"{name} {about['systems'][name]}"
+    return folder_of(label, about["dataset"]["sha256"], store.folder)
+
+
+_Part = tuple[str, Path, Settings]
+"""A system, the folder of its answers, and what was asked for."""
+
+
+def _each(do: Callable[[_Part], None], settings: Settings, store: Store, what: str) -> None:
+    """Do something for each system, in several processes."""
+    about = store.about()
+    parts = [(name, _folder(store, about, name), settings) for name in about["systems"]]
+    if settings.jobs == 1:
+        for part in track(parts, what):
+            do(part)
+        return
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(settings.jobs, mp_context=spawn) as pool:
+        for _ in track(pool.map(do, parts), what, len(parts)):
+            pass
+
+
+def _hear(part: _Part) -> None:
+    name, folder, settings = part
+    loader = (noise_systems.SYSTEMS | noise_systems.VARIANTS)[name]
+    answers = Kept(loader(), folder)
+    for item in noise_set.chosen(settings.data, settings.quick):
+        answers.heard(item)
+
+
+def _measure(part: _Part) -> None:
+    _, folder, settings = part
+    answers = Kept(None, folder)
+    for item in noise_set.chosen(settings.data, settings.quick):
+        answers.figures(item)
 
 
 # ---- report -----------------------------------------------------------------------------------

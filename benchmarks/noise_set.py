@@ -97,16 +97,26 @@ def _item(folder: Path, row: dict[str, Any]) -> Item:
     )
 
 
+def chosen(folder: Path, few: bool) -> list[Item]:
+    """Return the items of a run: all, or those of a quick one.
+
+    Raises:
+        MissingDataError: The set is not there.
+    """
+    return quick(items(folder)) if few else items(folder)
+
+
 def quick(listed: Sequence[Item]) -> list[Item]:
-    """Return half of a set: one mix of each noise and SNR, 5 clean, the louder noises alone."""
-    chosen: list[Item] = []
-    seen: set[tuple[str | None, int | None]] = set()
-    for item in listed:
-        if item.kind == "mix" and (item.noise, item.snr) not in seen:
-            seen.add((item.noise, item.snr))
-            chosen.append(item)
-    chosen += [item for item in listed if item.kind == "clean"][:5]
-    return chosen + [item for item in listed if item.kind == "noise" and item.level == LOUD]
+    """Return a part of a set: a mix of each noise, at 0 and 10 dB in turn, 2 clean, 2 of noise."""
+    mixes = [item for item in listed if item.kind == "mix"]
+    noises = dict.fromkeys(item.noise for item in mixes)
+    part = [
+        next(item for item in mixes if (item.noise, item.snr) == (noise, 10 * (number % 2)))
+        for number, noise in enumerate(noises)
+    ]
+    for kind in ("clean", "noise"):
+        part += [item for item in listed if item.kind == kind][:2]
+    return part
 
 
 def describe(folder: Path, listed: Sequence[Item]) -> dict[str, Any]:

@@ -184,8 +184,7 @@ def recognised(
         ImportError: The recogniser is not installed.
         ValueError: ``recogniser`` is not of that form.
     """
-    listed = noise_set.items(folder)
-    listed = noise_set.quick(listed) if quick else listed
+    listed = noise_set.chosen(folder, quick)
     spoken = [item for item in listed if item.kind != "noise"]
     dataset = noise_set.describe(folder, listed)
     recognise = named(recogniser)

@@ -33,7 +33,7 @@ TASKS = {
     "vad": Task(accuracy.predict, accuracy.score, accuracy.report),
     "vad-drift": whole(lambda s, _: drift.drift(s.data), drift.report, quick=False),
     "vad-quiet": whole(lambda s, _: quiet.quiet(s.data), quiet.report, quick=False),
-    "noise": whole(lambda s, to: noise.quality(s.data, s.quick, to.folder), noise.report),
+    "noise": Task(noise.predict, noise.score, noise.report),
     "noise-level": whole(lambda s, _: noise_level.level(s.data), noise_level.report, quick=False),
     "noise-words": whole(
         lambda s, to: noise_words.recognised(

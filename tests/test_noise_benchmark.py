@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +35,11 @@ from benchmarks import (
 from benchmarks.data import MissingDataError, digest
 from benchmarks.noise_set import Item
 from benchmarks.noise_systems import System
+from benchmarks.settings import Settings
+from benchmarks.store import MissingPredictionError, Store
 from nearvoice import files
 from nearvoice.audio import PCM, Samples, resample, to_float32, to_int16
+from tests.measuring import measured
 
 RNG = np.random.default_rng(5)
 
@@ -134,7 +138,7 @@ def test_a_mix_has_the_ratio_and_the_level_that_it_is_named_after(
     sources: Path, tmp_path: Path
 ) -> None:
     noise_build.build(tmp_path, sources)
-    for one in noise_set.quick(noise_set.items(tmp_path))[:8]:
+    for one in noise_set.items(tmp_path)[:16:2]:
         clean, noisy = to_float32(one.clean), to_float32(one.noisy)
         speech = clean[16_000:-16_000]
         active = noise_build.active_level(speech)
@@ -157,20 +161,20 @@ def test_without_a_set_the_command_that_makes_one_is_named(tmp_path: Path) -> No
         noise_set.items(tmp_path)
 
 
-def test_half_of_a_set_has_each_noise_at_each_ratio_once() -> None:
+def test_a_quick_part_of_a_set_has_each_noise_once() -> None:
     mixes = [
         item(f"{name} {snr} {which}", noise=name, snr=snr)
         for name in ("city", "talker")
-        for snr in (0, 5)
+        for snr in (0, 10)
         for which in (0, 1)
     ]
     clean = [item(f"clean {n}", "clean", noise=None, snr=None) for n in range(9)]
     alone = [item(f"noise {db}", "noise", snr=None, level=db) for db in (-50, -35)]
     chosen = [one.name for one in noise_set.quick(mixes + clean + alone)]
     assert chosen == [
-        *("city 0 0", "city 5 0", "talker 0 0", "talker 5 0"),
-        *(f"clean {n}" for n in range(5)),
-        "noise -35",
+        *("city 0 0", "talker 10 0"),
+        *("clean 0", "clean 1"),
+        *("noise -50", "noise -35"),
     ]
 
 
@@ -328,6 +332,57 @@ def test_what_a_system_made_of_an_item_is_kept(recorded: Item, tmp_path: Path) -
     noise.kept("half", System("2", 16_000, heard.open), "a set", tmp_path).heard(recorded)
     noise.kept("half", System("2", 16_000, heard.open), "other", tmp_path).heard(recorded)
     assert heard.streams == 3
+
+
+@pytest.fixture
+def short(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Callable[[], System]]:
+    """A set of which two items are used, and the systems that hear it."""
+
+    def absent() -> System:
+        raise ModuleNotFoundError("No module named 'peer'")
+
+    noise_build.build(tmp_path / "data", sources)
+    known = {
+        noise_systems.NOTHING: lambda: System("", 16_000, lambda: lambda frame: frame),
+        "peer": absent,
+    }
+    two = noise_set.items(tmp_path / "data")[:2]
+    monkeypatch.setattr(noise_set, "chosen", lambda *_: two)
+    monkeypatch.setattr(noise_systems, "SYSTEMS", known)
+    monkeypatch.setattr(noise_systems, "VARIANTS", {})
+    monkeypatch.setattr(noise_scores, "MEASURES", ())
+    monkeypatch.setattr(noise, "measure", lambda item, heard: {"pesq": float(len(heard) > 0)})
+    return known
+
+
+def test_scores_are_made_of_what_systems_made_of_the_items_alone(
+    short: dict[str, Callable[[], System]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    result = measured(noise, tmp_path / "kept", folder=folder)
+    rows = result["systems"]
+    assert rows[noise_systems.NOTHING]["mix"]["pesq"] == {"mean": 1.0, "median": 1.0, "n": 2}
+    assert rows["peer"] == {"missing": "ModuleNotFoundError: No module named 'peer'"}
+    assert "peer" in noise.report(result)
+    del short[noise_systems.NOTHING]
+    again = noise.score(Settings(folder=folder), Store(tmp_path / "kept"))
+    assert again["systems"].keys() == {"peer"}  # it is known no more
+    short[noise_systems.NOTHING] = short["peer"]
+    assert noise.score(Settings(folder=folder), Store(tmp_path / "kept")) == result
+
+
+def test_an_item_that_was_not_heard_says_what_to_run(
+    short: dict[str, Callable[[], System]], tmp_path: Path
+) -> None:
+    assert len(short) == 2
+    measured(noise, tmp_path / "kept", folder=tmp_path / "data")
+    for path in (tmp_path / "kept").rglob("*.npz"):
+        path.with_suffix(".json").unlink()
+        path.unlink()
+    with pytest.raises(MissingPredictionError, match="python -m benchmarks predict noise"):
+        noise.score(Settings(folder=tmp_path / "data"), Store(tmp_path / "kept"))
 
 
 def test_figures_are_means_of_their_group_and_the_talker_is_a_group_of_its_own() -> None:
