@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,9 +21,8 @@ import numpy as np
 from nearvoice.audio import Samples
 from nearvoice.speech import SpeechOptions
 
-from . import data, metrics, peers, sounds, systems
+from . import data, metrics, peers, processes, sounds, systems
 from .data import Clip, Labels, Segment
-from .progress import track
 from .settings import Settings
 from .store import Store
 
@@ -76,17 +73,7 @@ class Task(NamedTuple):
 
 def hear(tasks: Sequence[Task], jobs: int = 1) -> None:
     """Write the files of the tasks, in ``jobs`` processes; a bar on stderr says how far."""
-    for _ in track(_done(tasks, jobs), "predicting", len(tasks)):
-        pass
-
-
-def _done(tasks: Sequence[Task], jobs: int) -> Iterator[None]:
-    if jobs == 1:
-        yield from map(run, tasks)
-    else:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-            yield from pool.map(run, tasks)
+    processes.each(run, tasks, jobs, "predicting")
 
 
 def run(task: Task) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +12,9 @@ import numpy as np
 
 from nearvoice.audio import PCM, to_int16
 
-from . import call_build, call_scores, call_systems, sounds, systems
+from . import call_build, call_scores, call_systems, processes, sounds, systems
 from .call_session import LAG, hold
 from .data import FRAME_SECONDS, HOP, Clip, decode
-from .progress import track
 from .settings import Settings
 from .show import Columns, table
 from .store import Store
@@ -75,26 +71,15 @@ def predict(settings: Settings, store: Store) -> None:
     todo = [job for job in jobs if not store.path(job.label, _item(job), "json").exists()]
     turns = {call["name"]: call["turns"] for call in calls}
     given = [(job, settings.data, store.folder, turns[job.name]) for job in todo]
-    for _ in track(_done(given, settings.jobs), "call", len(todo)):
-        pass
+    processes.each(_hold, given, settings.jobs, "call")
 
 
 def _loader(system: call_systems.System) -> Any:  # noqa: ANN401 - a function
     return lambda: system.parts(lambda _: None)
 
 
-def _done(given: Sequence[Any], jobs: int) -> Iterator[None]:
-    if jobs == 1:
-        yield from map(_hold, given)
-    else:
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(jobs, mp_context=spawn) as pool:
-            yield from pool.map(_hold, given)
-
-
 def _hold(given: tuple[Job, Path, Path, Any]) -> None:
     job, folder, kept, turns = given
-    logging.disable(logging.WARNING)
     samples = sound(folder, job, turns)
     system = call_systems.SYSTEMS[job.system]
     Store(kept).json(job.label, _item(job), lambda: hold(system, samples, turns))

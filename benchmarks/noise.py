@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import multiprocessing
 import re
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,18 @@ import numpy as np
 from nearvoice.audio import PCM, to_float32
 from nearvoice.silero import SileroVAD
 
-from . import hearing, metrics, noise_scores, noise_set, noise_streams, noise_systems
+from . import (
+    hearing,
+    metrics,
+    noise_scores,
+    noise_set,
+    noise_streams,
+    noise_systems,
+    processes,
+)
 from .data import RATE, Labels
 from .noise_set import TALKER, Item
 from .noise_systems import System
-from .progress import track
 from .settings import Settings
 from .show import Columns, table
 from .store import MissingPredictionError, Store
@@ -218,8 +223,8 @@ def predict(settings: Settings, store: Store) -> None:
         MissingDataError: The set is not there.
         ImportError: A measure is not installed.
     """
-    noise_scores.check()
     listed = noise_set.chosen(settings.data, settings.quick)
+    noise_scores.check()
     known = noise_systems.SYSTEMS | ({} if settings.quick else noise_systems.VARIANTS)
     loaded, missing = noise_systems.load(known)
     store.note(
@@ -274,14 +279,7 @@ def _each(do: Callable[[_Part], None], settings: Settings, store: Store, what: s
     """Do something for each system, in several processes."""
     about = store.about()
     parts = [(name, _folder(store, about, name), settings) for name in about["systems"]]
-    if settings.jobs == 1:
-        for part in track(parts, what):
-            do(part)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(settings.jobs, mp_context=spawn) as pool:
-        for _ in track(pool.map(do, parts), what, len(parts)):
-            pass
+    processes.each(do, parts, settings.jobs, what)
 
 
 def _hear(part: _Part) -> None:

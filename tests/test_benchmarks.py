@@ -1,11 +1,12 @@
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import data, startup, systems, window
+from benchmarks import data, speed, startup, systems, vad, window, worker
 from benchmarks.settings import Settings
 from benchmarks.show import show
 from benchmarks.store import Store
@@ -14,6 +15,7 @@ from benchmarks.tasks import GROUPS, TASKS
 from benchmarks.turn_figures import LONG
 from nearvoice.digest import sha256
 from nearvoice.turn import locate
+from tests.measuring import measured
 
 ROOT = Path(__file__).parents[1]
 LABELLED = ("vad", "vad-drift", "vad-quiet", "noise", "noise-level", "noise-words", "turn", "call")
@@ -65,6 +67,28 @@ def test_startup_is_measured_for_each_way_to_import_and_load(tmp_path: Path) -> 
     assert rows.keys() == startup.STEPS.keys()
     figures = {"import_ms", "load_ms", "first_event_ms", "mib"}
     assert all(row.keys() == figures for row in rows.values() if "missing" not in row)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("task", [startup, vad, worker, window, speed])
+def test_the_official_plugin_can_be_missing(
+    task: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def absent() -> Any:
+        raise ModuleNotFoundError("No module named 'livekit.plugins.silero'")
+
+    native = systems.NATIVE
+    monkeypatch.setattr(systems, "VADS", {systems.PEER: absent, native: systems.VADS[native]})
+    monkeypatch.setattr(window, "NETWORKS", {systems.PEER: absent, native: window.NETWORKS[native]})
+    monkeypatch.setattr(window, "MODES", {"hot": (lambda: None, 5)})
+    monkeypatch.setattr(worker, "QUICK", worker.Load(1, 1, 1.0))
+    monkeypatch.setattr(vad, "QUICK_STREAMS", 2)
+    monkeypatch.setattr(speed, "QUICK", (speed.ROOM,))
+    monkeypatch.setattr(speed, "SECONDS", 1.0)
+    rows = measured(task, tmp_path, rounds=1, quick=True)["systems"]
+    assert "pip install livekit-plugins-silero" in rows[systems.PEER]["missing"]
+    assert any(name.startswith(native) for name in rows)
+    json.dumps(rows)
 
 
 def test_a_stage_reads_what_the_one_before_it_wrote_and_nothing_else(
