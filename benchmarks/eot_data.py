@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from nearvoice.audio import PCM, to_int16
 
 from .data import MissingDataError, Segment
 
+REPOSITORY = "livekit/eot-bench-data"
 REMEDY = (
     "download it with `hf download livekit/eot-bench-data --repo-type dataset --local-dir FOLDER` "
     "and name it with --eot FOLDER; its place in the cache of huggingface_hub does, too"
@@ -61,38 +63,56 @@ class Turn(NamedTuple):
     """Decodes it."""
 
 
-def turns(folder: Path | None) -> Iterator[Turn]:
-    """Yield the turns of every parquet file of a folder, or of a snapshot in the Hub's cache.
+def turns(path: Path, first: int = 0, last: int | None = None) -> Iterator[Turn]:
+    """Yield the turns of a file from the first to before the last.
 
     Raises:
-        MissingDataError: There is none.
         ImportError: pyarrow is not installed.
-        ValueError: A file is not of this data set.
+        ValueError: The file is not of this data set.
     """
-    paths = files(folder)
-    parquet = parquet_library()
-    for path in paths:
-        table = parquet.ParquetFile(path)
-        if lost := set(COLUMNS) - set(table.schema_arrow.names):
-            raise ValueError(f"{path.name} is not of eot-bench: no column {', '.join(lost)}")
-        for batch in table.iter_batches(batch_size=_AT_ONCE):
-            yield from map(_turn, batch.to_pylist())
+    table = parquet_library().ParquetFile(path)
+    if lost := set(COLUMNS) - set(table.schema_arrow.names):
+        raise ValueError(f"{path.name} is not of eot-bench: no column {', '.join(lost)}")
+    batches = table.iter_batches(batch_size=_AT_ONCE)
+    rows = (batch.slice(at, 1) for batch in batches for at in range(batch.num_rows))
+    for row in islice(rows, first, last):
+        yield _turn(row.to_pylist()[0])
+
+
+def count(path: Path) -> int:
+    """Return how many turns a file has."""
+    rows: int = parquet_library().ParquetFile(path).metadata.num_rows
+    return rows
 
 
 def files(folder: Path | None) -> list[Path]:
-    """Return the parquet files of the split.
+    """Return the parquet files of the split, in a folder or in the Hub's cache.
+
+    Args:
+        folder: With the files, or a repository's in the cache; None for where the cache has it.
 
     Raises:
         MissingDataError: There is none.
     """
-    if folder is None or not folder.is_dir():
-        where = "no folder of eot-bench is named" if folder is None else f"there is no {folder}"
-        raise MissingDataError(f"{where}: {REMEDY}")
-    found = sorted(_snapshot(folder).rglob("*.parquet"))
+    named = folder or _in_cache()
+    if named is None or not named.is_dir():
+        nowhere = "no folder of eot-bench is named, and the cache of huggingface_hub has none"
+        raise MissingDataError(f"{f'there is no {named}' if named else nowhere}: {REMEDY}")
+    found = sorted(_snapshot(named).rglob("*.parquet"))
     found = [path for path in found if SPLIT in path.name] or found
     if not found:
-        raise MissingDataError(f"no parquet file in {folder}: {REMEDY}")
+        raise MissingDataError(f"no parquet file in {named}: {REMEDY}")
     return found
+
+
+def _in_cache() -> Path | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(REPOSITORY, repo_type="dataset", local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
 
 
 def parquet_library() -> Any:  # noqa: ANN401 - it has no types

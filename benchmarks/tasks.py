@@ -42,23 +42,25 @@ TASKS = {
         noise_words.report,
         quick=False,
     ),
-    "turn": whole(lambda s, _: turn_accuracy.accuracy(s.data), turn_accuracy.report, quick=False),
-    "turn-hard": whole(lambda s, _: turn_hard.hard(s.folder), turn_hard.report, quick=False),
-    "turn-eot": whole(lambda s, to: eot_run.run(s.eot, to.folder), eot_run.report),
+    "turn": Task(turn_accuracy.predict, turn_accuracy.score, turn_accuracy.report),
+    "turn-hard": Task(turn_hard.predict, turn_hard.score, turn_hard.report),
+    "turn-eot": Task(eot_run.predict, eot_run.score, eot_run.report),
     "call": Task(call.predict, call.score, call.report),
     "vad-window": Task(window.predict, window.score, timed=True),
     "vad-cpu": Task(speed.predict, speed.score, timed=True),
     "noise-cpu": whole(lambda s, _: noise_cpu.cpu(s.audio, s.rounds), noise_cpu.report),
     "noise-delay": whole(lambda s, _: noise_delay.delay(s.audio), noise_delay.report, quick=False),
     "noise-hour": whole(lambda s, _: noise_hour.hour(s.audio), noise_hour.report, quick=False),
-    "turn-speed": whole(lambda s, _: turn_speed.speed(s.audio, s.rounds), turn_speed.report),
+    "turn-speed": Task(turn_speed.predict, turn_speed.score, turn_speed.report, timed=True),
     "kernel-tiles": Task(tiles.predict, tiles.score, timed=True, quick=False),
     "startup": Task(startup.predict, startup.score, timed=True),
-    "turn-startup": whole(lambda s, _: turn_startup.startup(s.rounds), turn_startup.report),
+    "turn-startup": Task(turn_startup.predict, turn_startup.score, turn_startup.report, timed=True),
     "vad-memory": Task(vad.predict, vad.score, timed=True),
     "worker-memory": Task(worker.predict, worker.score, timed=True),
     "noise-memory": Task(noise_memory.predict, noise_memory.score, timed=True, quick=False),
-    "turn-worker": whole(lambda _, __: turn_worker.work(1), turn_worker.report, quick=False),
+    "turn-worker": Task(
+        turn_worker.predict, turn_worker.score, turn_worker.report, timed=True, quick=False
+    ),
 }
 """Name -> task, in the order in which they run: what needs both cores first, then times."""
 GROUPS = {

@@ -2,42 +2,90 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nearvoice.turn import locate
 
-from . import turn_figures, turn_pairs, turn_scores, turn_systems
+from . import turn_figures, turn_pairs, turn_predict, turn_scores, turn_systems
+from .settings import Settings
+from .store import Store
 from .turn_figures import Measured
 from .turn_pairs import Pair
-from .turn_scores import OURS, TPRS, WORDS, Reader
+from .turn_predict import Item, Known
+from .turn_scores import OURS, WORDS, Scored, Thresholds
+
+EACH = 60
+"""Pairs of each language, and of what was heard, in a quick run."""
+TEST, HEARD, DEV = "test", "heard", "dev"
+"""Parts of the data; thresholds are chosen on the last."""
+SYSTEMS = (
+    *(OURS, turn_scores.ALONE, turn_scores.NETWORK, turn_scores.TABLE),
+    *(WORDS, turn_scores.RULE, turn_scores.SILENCE, *turn_scores.LIVEKIT.values()),
+)
 
 
-def accuracy(folder: Path) -> dict[str, Any]:
-    """Return the figures of each system: of each language, source, and their mean."""
-    pairs = [*turn_pairs.of_test(folder), *turn_pairs.of_heard(folder)]
-    dev = turn_pairs.of_dev(folder)
-    systems: dict[str, Any] = {}
-    measured: dict[str, Measured] = {}
-    for name, reader in turn_scores.load(turn_scores.readers(folder)):
-        if not isinstance(reader, Reader):
-            systems[name] = reader
-            continue
-        measured[name] = _measure(reader, pairs, dev)
-        systems[name] = measured[name].rows
-        print(f"{name}: {systems[name]['mean']}", file=sys.stderr)
-    if OURS in measured and WORDS in measured:
-        turn_figures.compare(measured[OURS], measured[WORDS], "above words")
-    return {
-        "task": "turn",
-        "what": f"complete turns against cuts of them, {len(pairs)} pairs in "
-        f"{len({pair.language for pair in pairs})} languages; TNR is the share of cuts that are "
-        "held back where TPR of the turns are not; intervals of 95 %, by dialogue",
-        "model": model(),
-        "systems": systems | turn_scores.HEARS,
+# ---- predict ----------------------------------------------------------------------------------
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Ask every system about every pair, in processes.
+
+    Raises:
+        MissingDataError: The pairs are not in the data folder.
+    """
+    each = EACH if settings.quick else None
+    asked = parts(store.folder, settings.data, each)
+    found = turn_predict.known(settings, store, SYSTEMS)
+    store.note(
+        {
+            "model": model(),
+            "each": each,
+            "examples": turn_predict.examples(settings),
+            "shipped": shipped(settings, store, found, sorted(asked[TEST])),
+            "systems": found,
+        }
+    )
+    turn_predict.ask(settings, store, found, [*asked.values()], "turn")
+
+
+def parts(folder: Path, data: Path, each: int | None) -> dict[str, dict[str, Item]]:
+    """Return the pairs by part and language.
+
+    Args:
+        folder: Of the store.
+        data: The data folder.
+        each: Pairs of each that are taken; None for all.
+    """
+    sets = {
+        TEST: turn_pairs.of_test(data),
+        HEARD: turn_pairs.of_heard(data),
+        DEV: turn_pairs.of_dev(data),
     }
+    return {part: turn_predict.items(folder, part, pairs, each) for part, pairs in sets.items()}
+
+
+def dev(folder: Path, settings: Settings) -> dict[str, Item]:
+    """Return the pairs that thresholds are chosen on, as :func:`parts` has them.
+
+    Raises:
+        MissingDataError: They are not in the data folder.
+    """
+    each = EACH if settings.quick else None
+    return turn_predict.items(folder, DEV, turn_pairs.of_dev(settings.data), each)
+
+
+def shipped(
+    settings: Settings, store: Store, found: Mapping[str, Known], languages: Sequence[str]
+) -> dict[str, Thresholds]:
+    """Return the thresholds of the systems that come with some."""
+    every = turn_scores.systems(settings.folder, store, turn_predict.examples(settings))
+    own = {name: every[name].shipped(languages) for name in found if "label" in found[name]}
+    return {name: of for name, of in own.items() if of}
 
 
 def model() -> dict[str, str]:
@@ -45,13 +93,84 @@ def model() -> dict[str, str]:
     return turn_systems.bundle() | {"licence": locate("nearvoice").licence}
 
 
-def _measure(reader: Reader, pairs: Sequence[Pair], dev: Sequence[Pair]) -> Measured:
-    pairs, dev = reader.of(pairs), reader.of(dev)
-    on_dev = reader.score(dev)
-    thresholds = {f"dev {tpr}": turn_scores.thresholds(dev, on_dev, tpr) for tpr in TPRS}
-    if reader.bundle is not None:
-        thresholds["shipped"] = reader.shipped([pair.language for pair in pairs])
-    return Measured(pairs, reader.score(pairs), thresholds)
+# ---- score ------------------------------------------------------------------------------------
+
+
+def score(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of each system: of each language, source, and their mean.
+
+    Raises:
+        MissingDataError: The pairs are not in the data folder.
+        MissingPredictionError: A system was not asked about them.
+    """
+    about = store.about()
+    asked = parts(store.folder, settings.data, about["each"])
+    measured = {
+        name: _measure(store, known, asked, about["shipped"].get(name))
+        for name, known in about["systems"].items()
+        if "label" in known
+    }
+    if OURS in measured and WORDS in measured:
+        turn_figures.compare(measured[OURS], measured[WORDS], "above words")
+    rows = {
+        name: measured[name].rows if name in measured else known
+        for name, known in about["systems"].items()
+    }
+    pairs = [*_pairs(asked[TEST]), *_pairs(asked[HEARD])]
+    return {
+        "task": "turn",
+        "what": f"complete turns against cuts of them, {len(pairs)} pairs in "
+        f"{len({pair.language for pair in pairs})} languages; TNR is the share of cuts that are "
+        "held back where TPR of the turns are not; intervals of 95 %, by dialogue",
+        "model": about["model"],
+        "datasets": {part: described(own) for part, own in asked.items()},
+        "counting words learned from": about["examples"],
+        "systems": rows | turn_scores.HEARS,
+    }
+
+
+def described(asked: Mapping[str, Item]) -> dict[str, Any]:
+    """Return how many pairs a part of the data has, and its SHA-256."""
+    pairs = _pairs(asked)
+    return {"n": len(pairs), "sha256": turn_predict.digest(pairs)}
+
+
+def _pairs(asked: Mapping[str, Item]) -> list[Pair]:
+    return [pair for item in asked.values() for pair in item.pairs]
+
+
+def _measure(
+    store: Store,
+    known: Known,
+    asked: Mapping[str, Mapping[str, Item]],
+    shipped: Thresholds | None,
+) -> Measured:
+    on_dev = answers(store, known, asked[DEV])
+    thresholds = turn_scores.thresholds({of[0].language: said.complete for of, said in on_dev})
+    if shipped is not None:
+        thresholds["shipped"] = shipped
+    own = (answers(store, known, asked[part]) for part in (TEST, HEARD))
+    return Measured(*joined(chain.from_iterable(own)), thresholds)
+
+
+def answers(
+    store: Store, known: Known, asked: Mapping[str, Item]
+) -> Iterator[tuple[Sequence[Pair], Scored]]:
+    """Yield the pairs of each item that a system was asked, and its answers.
+
+    Raises:
+        MissingPredictionError: It was not asked yet.
+    """
+    for item in asked.values():
+        if (found := turn_predict.answers(store, known, item)) is not None:
+            yield found
+
+
+def joined(found: Iterator[tuple[Sequence[Pair], Scored]]) -> tuple[list[Pair], Scored]:
+    """Return all pairs that a system was asked, and its answers."""
+    pairs, answers = zip(*found, strict=True)
+    complete, cut = (np.concatenate(each) for each in zip(*answers, strict=True))
+    return [*chain.from_iterable(pairs)], Scored(complete, cut)
 
 
 # ---- report -----------------------------------------------------------------------------------

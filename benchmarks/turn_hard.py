@@ -18,11 +18,13 @@ import numpy.typing as npt
 from nearvoice import turn_rates
 from nearvoice.turn_text import plain
 
-from . import data, turn_pairs, turn_scores
-from .turn_accuracy import model
+from . import data, turn_accuracy, turn_predict, turn_scores
+from .settings import Settings
+from .store import Store
 from .turn_figures import rounded
 from .turn_pairs import Pair
-from .turn_scores import ALONE, OURS, RULE, TPRS, WORDS, Reader, Scored, Thresholds
+from .turn_predict import Item, Known
+from .turn_scores import ALONE, OURS, RULE, WORDS, Scored, Thresholds
 
 FOLDER = Path(__file__).with_name("turn_hard")
 LANGUAGES = ("de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "nl", "pt", "ru", "tr", "zh")
@@ -33,37 +35,52 @@ PHENOMENA = (
 COLUMNS = ("phenomenon", "before", "complete", "incomplete")
 SHIPPED, HALF = "shipped", "0.5"
 """Thresholds: those that come with a system, and the one that calibration is for."""
+SYSTEMS = (OURS, ALONE, WORDS, RULE)
 _CALIBRATED = (OURS, ALONE, RULE)
 """Systems whose 0.5 means something."""
 
 
-def hard(folder: Path | None) -> dict[str, Any]:
-    """Return the share of right decisions of each system, by language and by phenomenon.
+# ---- predict ----------------------------------------------------------------------------------
 
-    Args:
-        folder: The data folder, for counting words and for thresholds chosen on dev turns; without
-            one, these are left out.
+
+def predict(settings: Settings, store: Store) -> None:
+    """Ask the systems about the pairs, and about the dev turns that thresholds are chosen on.
+
+    Answers to dev turns are kept with those of ``turn``. Without a data folder there are none of
+    them, nor counting words.
     """
+    turn = Store(store.folder.with_name("turn"))
+    asked, dev = of_files(store.folder), _dev(settings, turn)
+    found = turn_predict.known(settings, turn, SYSTEMS)
+    store.note(
+        {
+            "model": turn_accuracy.model(),
+            "shipped": turn_accuracy.shipped(settings, turn, found, [*asked]),
+            "dev": {language: item.name for language, item in dev.items()},
+            "dev dataset": turn_accuracy.described(dev),
+            "counting words learned from": turn_predict.examples(settings),
+            "systems": found,
+        }
+    )
+    turn_predict.ask(settings, turn, found, [asked, dev], "turn-hard")
+
+
+def of_files(folder: Path) -> dict[str, Item]:
+    """Return the pairs of the files by language; ``folder`` is that of the store."""
     pairs = [pair for language in languages() for pair in read(language)]
-    dev = _dev(folder)
-    systems: dict[str, Any] = {}
-    loaders = turn_scores.readers(folder)
-    for name, reader in turn_scores.load(
-        {name: loaders[name] for name in (OURS, ALONE, WORDS, RULE)}
-    ):
-        if not isinstance(reader, Reader):
-            systems[name] = reader
-            continue
-        scored, thresholds = reader.score(pairs), _thresholds(name, reader, pairs, dev)
-        systems[name] = _rows(pairs, scored, thresholds)
-        print(f"{name}: {_accuracies(systems[name]['all'])}", file=sys.stderr)
-    return {
-        "task": "turn-hard",
-        "what": f"{len(pairs)} pairs written by hand in {len(languages())} languages, a complete "
-        "turn and one that is not: the share of right decisions",
-        "model": model(),
-        "systems": systems,
-    }
+    return turn_predict.items(folder, "hard", pairs)
+
+
+def _dev(settings: Settings, turn: Store) -> dict[str, Item]:
+    """Return what thresholds are chosen on; nothing without a data folder."""
+    try:
+        return turn_accuracy.dev(turn.folder, settings)
+    except data.MissingDataError as error:
+        print(f"turn-hard: no thresholds from dev turns: {error}", file=sys.stderr)
+        return {}
+
+
+# ---- the files --------------------------------------------------------------------------------
 
 
 def languages(folder: Path = FOLDER) -> list[str]:
@@ -102,29 +119,45 @@ def rows(path: Path) -> Iterator[dict[str, str]]:
             yield row
 
 
-def _dev(folder: Path | None) -> list[Pair]:
-    """Return what thresholds are chosen on; nothing without a data folder."""
-    try:
-        return turn_pairs.of_dev(data.data_folder(folder))
-    except data.MissingDataError as error:
-        print(f"turn-hard: no thresholds from dev turns: {error}", file=sys.stderr)
-        return []
+# ---- score ------------------------------------------------------------------------------------
 
 
-def _thresholds(
-    name: str, reader: Reader, pairs: Sequence[Pair], dev: Sequence[Pair]
-) -> dict[str, Thresholds]:
-    own = [pair.language for pair in pairs]
-    found = {}
-    if reader.bundle is not None:
-        found[SHIPPED] = reader.shipped(own)
-    if dev:
-        on_dev = reader.score(dev)
-        for tpr in TPRS:
-            found[f"dev {tpr}"] = turn_scores.thresholds(dev, on_dev, tpr)
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the share of right decisions of each system, by language and by phenomenon.
+
+    Raises:
+        MissingPredictionError: A system was not asked about the pairs, or about the dev turns.
+    """
+    about, asked = store.about(), of_files(store.folder)
+    described = turn_accuracy.described(asked)
+    return {
+        "task": "turn-hard",
+        "what": f"{described['n']} pairs written by hand in {len(asked)} languages, a complete "
+        "turn and one that is not: the share of right decisions",
+        "model": about["model"],
+        "datasets": {"hard": described, "dev": about["dev dataset"]},
+        "counting words learned from": about["counting words learned from"],
+        "systems": {
+            name: _system(name, known, about, asked, store) if "label" in known else known
+            for name, known in about["systems"].items()
+        },
+    }
+
+
+def _system(
+    name: str, known: Known, about: Mapping[str, Any], asked: Mapping[str, Item], store: Store
+) -> dict[str, Any]:
+    pairs, scored = turn_accuracy.joined(turn_accuracy.answers(store, known, asked))
+    found: dict[str, Thresholds] = {}
+    if name in about["shipped"]:
+        found[SHIPPED] = about["shipped"][name]
+    if about["dev"]:
+        turn = Store(store.folder.with_name("turn"))
+        dev = {of: turn.arrays(known["label"], item) for of, item in about["dev"].items()}
+        found |= turn_scores.thresholds({of: said["complete"] for of, said in dev.items()})
     if name in _CALIBRATED:
-        found[HALF] = dict.fromkeys(own, 0.5)
-    return found
+        found[HALF] = dict.fromkeys(asked, 0.5)
+    return _rows(pairs, scored, found)
 
 
 # ---- figures ----------------------------------------------------------------------------------

@@ -144,14 +144,23 @@ def rows(folder: Path, name: str, *, source: str | None = None) -> Iterator[dict
     Raises:
         MissingDataError: It is not there.
     """
-    path = folder / name
-    if not path.exists():
-        raise MissingDataError(
-            f"there is no {path}: python -m scripts.turn_data makes it, see docs/turn-data.md"
-        )
-    with lzma.open(path, "rt", encoding="utf-8") as lines:
+    with lzma.open(path(folder, name), "rt", encoding="utf-8") as lines:
         for line in lines:
             if source is None or f'"{source}"' in line:
                 row = json.loads(line)
                 if source in (None, row["src"]):
                     yield row
+
+
+def path(folder: Path, name: str) -> Path:
+    """Return where a file of the data folder is.
+
+    Raises:
+        MissingDataError: It is not there.
+    """
+    found = folder / name
+    if not found.exists():
+        raise MissingDataError(
+            f"there is no {found}: python -m scripts.turn_data makes it, see docs/turn-data.md"
+        )
+    return found

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+import nearvoice
 from nearvoice.turn import TurnDetector, locate
 from nearvoice.turn_bundle import Bundle
 from nearvoice.turn_memory import Memory
+from nearvoice.turn_network import Ids, Prefix, TurnNetwork
 from nearvoice.turn_rates import calibrated, threshold_for
 
-from . import data, turn_pairs, turn_rule, turn_systems
+from . import data, turn_pairs, turn_rule, turn_systems, turn_words
 from .data import MissingDataError
-from .systems import MISSING
+from .store import Store
 from .turn_pairs import Pair
-from .turn_words import Words
 
 OURS, ALONE, WORDS = "nearvoice", "nearvoice, without what was said before", "counting words"
 NETWORK, TABLE = "nearvoice, network alone", "nearvoice, table of last words alone"
@@ -32,14 +34,14 @@ SMART = turn_systems.SMART
 HEARS = {SMART: {"missing": "hears: needs sound, see turn-eot"}}
 TPRS = (0.993, 0.95)
 """That thresholds are chosen for."""
-_LARGE = 500
-"""Pairs of a language that LiveKit's are asked, whose network takes fifty times as long."""
-_EVERY = 10.0
-"""Seconds from one line to the next that says how far it is."""
+LARGE = 100
+"""Pairs of a language that LiveKit's are asked, whose networks take ten times as long and more."""
 
 Scores = npt.NDArray[np.float64]
 Thresholds = dict[str, float]
 """By language."""
+Answers = dict[Ids, float]
+"""What a network has read, to what it said."""
 
 
 class Scored(NamedTuple):
@@ -49,189 +51,215 @@ class Scored(NamedTuple):
     cut: Scores
 
 
-class Reader(NamedTuple):
-    """A system that could be loaded."""
+Score = Callable[[Sequence[Pair]], Scored]
 
-    score: Callable[[Sequence[Pair]], Scored]
-    bundle: Bundle | None = None
+
+class System(NamedTuple):
+    """A system that may not be there."""
+
+    version: Callable[[], str]
+    """Another for whatever may change its answers; raises one of ``systems.MISSING`` where it
+    cannot be had, with the remedy."""
+    load: Callable[[Answers], Score]
+    """Takes what its network has said already, and adds to it."""
+    bundle: Callable[[], Bundle] | None = None
     """With the thresholds that it comes with, if it does."""
     languages: tuple[str, ...] | None = None
     """That it knows; None for all."""
     most: int | None = None
-    """Pairs of a language that it is asked; None for all."""
-
-    def of(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """Return the pairs that it is asked: of each language, and of what was heard, the first."""
-        taken: dict[tuple[str, bool], int] = {}
-        kept = []
-        for pair in pairs:
-            if self.languages is not None and pair.language not in self.languages:
-                continue
-            group = pair.language, pair.source == turn_pairs.HEARD
-            taken[group] = taken.get(group, 0) + 1
-            if self.most is None or taken[group] <= self.most:
-                kept.append(pair)
-        return kept
+    """Pairs of an item that it is asked, the first; None for all."""
 
     def shipped(self, languages: Sequence[str]) -> Thresholds:
         """Return the thresholds that it comes with; none if it comes with none."""
         if self.bundle is None:
             return {}
-        return {language: self.bundle.threshold_for(language) for language in languages}
+        bundle = self.bundle()
+        return {language: bundle.threshold_for(language) for language in languages}
 
 
-def load(
-    loaders: Mapping[str, Callable[[], Reader]],
-) -> Iterator[tuple[str, Reader | dict[str, str]]]:
-    """Yield each system, or a row that says why it cannot be had."""
-    for name, loader in loaders.items():
-        try:
-            yield name, loader()
-        except MISSING as error:
-            yield name, {"missing": str(error)}
-
-
-def readers(folder: Path | None) -> dict[str, Callable[[], Reader]]:
-    """Return what loads each system.
+def systems(folder: Path | None, kept: Store, examples: int) -> dict[str, System]:
+    """Return every system.
 
     Args:
         folder: The data folder, which counting words learns from.
+        kept: Has what it learned, or is given it.
+        examples: That it learns from.
     """
-    known: _Known = {}  # most turns have nothing before them: what is asked twice is the same
+    own = locate("nearvoice")
+    network = replace(own, memory=None)
     return {
-        OURS: lambda: ours("nearvoice", OURS, known=known),
-        ALONE: lambda: ours("nearvoice", ALONE, with_before=False, known=known),
-        NETWORK: lambda: ours(replace(locate("nearvoice"), memory=None), NETWORK)._replace(
-            bundle=None  # its thresholds are of both together
+        OURS: System(lambda: of_bundle(own), lambda said: reading(own, said), lambda: own),
+        ALONE: System(
+            lambda: of_bundle(own),
+            lambda said: reading(own, said, with_before=False),
+            lambda: own,
         ),
-        TABLE: table,
-        WORDS: lambda: words(folder),
-        RULE: rule,
-        SILENCE: silence,
-        LIVEKIT["livekit"]: lambda: ours("livekit", LIVEKIT["livekit"])._replace(most=_LARGE),
-        LIVEKIT["livekit-en"]: lambda: ours("livekit-en", LIVEKIT["livekit-en"])._replace(
-            languages=("en",), most=_LARGE
+        # the shipped thresholds are of network and table together
+        NETWORK: System(lambda: of_bundle(network), lambda said: reading(network, said)),
+        TABLE: System(lambda: _table_version(own), lambda _: table(own)),
+        WORDS: System(
+            lambda: words_version(folder, examples), lambda _: words(folder, kept, examples)
         ),
+        RULE: System(lambda: _code("benchmarks", "turn_rule*.py"), lambda _: rule()),
+        SILENCE: System(lambda: "1", lambda _: silence()),
+        LIVEKIT["livekit"]: livekit("livekit"),
+        LIVEKIT["livekit-en"]: livekit("livekit-en")._replace(languages=("en",)),
     }
 
 
-def dev_thresholds(reader: Reader, dev: Sequence[Pair], tpr: float) -> Thresholds:
-    """Return the threshold of each language that gives its dev turns this TPR."""
-    return thresholds(dev, reader.score(dev), tpr)
+def livekit(model: str) -> System:
+    """Return one of LiveKit's, in our runtime."""
+    return System(
+        lambda: of_bundle(locate(model)),
+        lambda said: reading(locate(model), said),
+        lambda: locate(model),
+        most=LARGE,
+    )
 
 
-def thresholds(dev: Sequence[Pair], scored: Scored, tpr: float) -> Thresholds:
-    """Return, of each language, the threshold that gives its complete turns this TPR."""
-    languages = np.array([pair.language for pair in dev])
+def thresholds(complete: Mapping[str, Scores]) -> dict[str, Thresholds]:
+    """Return, for each of ``TPRS``, the thresholds that give complete turns it.
+
+    Args:
+        complete: Language -> P(end of turn) of its complete turns.
+    """
     return {
-        language: threshold_for(scored.complete[languages == language], tpr)
-        for language in sorted(set(languages.tolist()))
+        f"dev {tpr}": {language: threshold_for(own, tpr) for language, own in complete.items()}
+        for tpr in TPRS
     }
+
+
+# ---- versions ---------------------------------------------------------------------------------
+
+
+def of_bundle(bundle: Bundle) -> str:
+    """Return the version of weights, of what is beside them, and of the code that reads them."""
+    paths = [bundle.model, bundle.tokenizer, *([bundle.memory] if bundle.memory else [])]
+    fields = repr(replace(bundle, model=Path(), tokenizer=Path(), memory=None))
+    weights = hashlib.sha256((data.digest(paths) + fields).encode()).hexdigest()
+    code = _code("nearvoice", "turn*.py")
+    return f"{nearvoice.__version__}+{code} {bundle.version}+{weights[:8]}"
+
+
+def _table_version(bundle: Bundle) -> str:
+    if bundle.memory is None:
+        raise MissingDataError("the weights that are shipped have no table of last words")
+    return of_bundle(bundle)
+
+
+def words_version(folder: Path | None, examples: int) -> str:
+    """Return what counting words learns from, and with.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+        benchmarks.data.MissingDataError: There is nothing to learn from.
+    """
+    own = version("scikit-learn")
+    learned = data.digest([turn_pairs.path(data.data_folder(folder), turn_pairs.TRAIN)])[:8]
+    code = _code("benchmarks", "turn_words.py")
+    return f"scikit-learn {own}, {examples} of {learned}+{code}"
+
+
+def _code(package: str, pattern: str) -> str:
+    root = Path(str(nearvoice.__file__)).parent if package == "nearvoice" else _HERE
+    return data.digest(sorted(root.glob(pattern)))[:8]
+
+
+_HERE = Path(__file__).parent
 
 
 # ---- systems ----------------------------------------------------------------------------------
 
 
-_Said = tuple[tuple[str, str], ...]
-_Known = dict[tuple[_Said, str], float]
-"""What was said, and the language, to the answer."""
-
-
-def ours(
-    model: str | Bundle, name: str, *, with_before: bool = True, known: _Known | None = None
-) -> Reader:
-    """Return a bundle as our detector reads it.
+class Once:
+    """A network that reads the same ids once, for all detectors that share what it said.
 
     Args:
-        model: As ``TurnDetector.load`` takes it.
-        name: Of the system.
-        with_before: Whether it is told what was said before.
-        known: What it has answered before; kept up to date.
-
-    Raises:
-        FileNotFoundError: It has not been downloaded.
+        network: Reads what is new.
+        said: What was read; kept up to date.
     """
-    detector = TurnDetector.load(model)
-    answers = {} if known is None else known
 
-    def ask(before: _Said, text: str, language: str) -> float:
-        said = (*before, ("user", text))
-        if (said, language) not in answers:
-            chat = [{"role": role, "content": what} for role, what in said]
-            answers[said, language] = detector.predict(chat, language)
-        return answers[said, language]
+    def __init__(self, network: TurnNetwork, said: Answers) -> None:
+        self._network, self._said = network, said
+
+    def read(self, ids: Ids, known: Prefix | None = None, stop: object = None) -> Prefix:
+        """Return the answer, as :meth:`nearvoice.turn_network.TurnNetwork.read` has it."""
+        if ids in self._said:
+            return Prefix(ids, None, self._said[ids])
+        goes_on = known is not None and known.past is not None
+        found = self._network.read(ids, known if goes_on else None)
+        self._said[ids] = found.probability
+        return found
+
+
+def reading(bundle: Bundle, said: Answers, *, with_before: bool = True) -> Score:
+    """Return the answers of a bundle as our detector reads it.
+
+    Each pair is asked as if nothing had been before: an int8 network says slightly other things of
+    the same words, by what it goes on from.
+
+    Args:
+        bundle: Of the detector.
+        said: What its network has said already; kept up to date.
+        with_before: Whether it is told what was said before.
+    """
+    model = copy.copy(TurnDetector.load(bundle)._model)  # others have the model too
+    model.network = Once(model.network, said)  # type: ignore[assignment]
+    detector = TurnDetector(model, 1)
+
+    def ask(pair: Pair, text: str) -> float:
+        before = pair.before if with_before else ()
+        chat = [{"role": role, "content": what} for role, what in (*before, ("user", text))]
+        return detector.predict(chat, pair.language)
 
     def score(pairs: Sequence[Pair]) -> Scored:
         complete, cut = np.empty(len(pairs)), np.empty(len(pairs))
-        for at, pair in enumerate(progress(pairs, name)):
-            before = pair.before if with_before else ()
-            # the cut first: what was read of it, the complete turn goes on from
-            cut[at] = ask(before, pair.cut, pair.language)
-            complete[at] = ask(before, pair.complete, pair.language)
+        for at, pair in enumerate(pairs):
+            detector.reset()
+            cut[at] = ask(pair, pair.cut)  # what was read of it, the complete turn goes on from
+            complete[at] = ask(pair, pair.complete)
         return Scored(complete, cut)
 
-    return Reader(score, detector.bundle)
+    return score
 
 
-def table() -> Reader:
+def table(bundle: Bundle) -> Score:
     """Return our table of last words by itself, with no network beside it."""
-    bundle = locate("nearvoice")
-    if bundle.memory is None:
-        raise MissingDataError("the weights that are shipped have no table of last words")
+    assert bundle.memory is not None  # as its version says
     memory = Memory(bundle.memory, bundle.memory_units)
 
     def ask(pair: Pair, text: str) -> float:
         before = pair.before[-1][1] if pair.before else ""
         return calibrated(0.5, 1.0, memory.logit(text, before, pair.language))
 
-    return Reader(
-        lambda pairs: Scored(
-            np.array([ask(pair, pair.complete) for pair in pairs]),
-            np.array([ask(pair, pair.cut) for pair in pairs]),
-        )
+    return lambda pairs: Scored(
+        np.array([ask(pair, pair.complete) for pair in pairs]),
+        np.array([ask(pair, pair.cut) for pair in pairs]),
     )
 
 
-def words(folder: Path | None) -> Reader:
-    """Return the counts of words, learned anew.
-
-    Raises:
-        nearvoice.MissingDataError: There is nothing to learn from.
-    """
-    print(f"{WORDS}: learns", file=sys.stderr)
-    learned = Words(data.data_folder(folder))
-    return Reader(
-        lambda pairs: Scored(
-            learned.score(pairs, complete=True), learned.score(pairs, complete=False)
+def words(folder: Path | None, kept: Store, examples: int) -> Score:
+    """Return the counts of words, learned where they have not been."""
+    learned = turn_words.Words(
+        **kept.arrays(
+            f"{WORDS}, {words_version(folder, examples)}",
+            "learned",
+            lambda: turn_words.learn(data.data_folder(folder), examples),
         )
+    )
+    return lambda pairs: Scored(
+        learned.score(pairs, complete=True), learned.score(pairs, complete=False)
     )
 
 
-def rule() -> Reader:
+def rule() -> Score:
     """Return the rule of punctuation, last word and length."""
-    return Reader(
-        lambda pairs: Scored(
-            np.array([turn_rule.of_pair(pair, complete=True) for pair in pairs]),
-            np.array([turn_rule.of_pair(pair, complete=False) for pair in pairs]),
-        )
+    return lambda pairs: Scored(
+        np.array([turn_rule.of_pair(pair, complete=True) for pair in pairs]),
+        np.array([turn_rule.of_pair(pair, complete=False) for pair in pairs]),
     )
 
 
-def silence() -> Reader:
+def silence() -> Score:
     """Return what knows no words, such as a delay that is always the same."""
-    return Reader(lambda pairs: Scored(np.full(len(pairs), 0.5), np.full(len(pairs), 0.5)))
-
-
-_Item = TypeVar("_Item")
-
-
-def progress(items: Sequence[_Item], what: str) -> Iterator[_Item]:
-    """Yield the items, and say on stderr from time to time how far it is and how long it takes."""
-    began = said = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if now - said >= _EVERY:
-            said = now
-            left = (now - began) / done * (len(items) - done)
-            print(f"{what}: {done:,} of {len(items):,}, {left:.0f} s left", file=sys.stderr)
-        yield item
+    return lambda pairs: Scored(np.full(len(pairs), 0.5), np.full(len(pairs), 0.5))

@@ -40,17 +40,23 @@ REPOSITORY, REVISION = "models--livekit--turn-detector", "v0.4.1-intl"
 REMEDY = "pip install 'livekit-plugins-nearvoice[train]'"
 
 
-def shape(out: Path = OUT) -> Path:
+def shape(out: Path | None = None, *, quick: bool = False) -> Path:
     """Return the folder with ``bundle``, for our runtime, and ``hf``, a HF_HOME for the plugin.
 
     The networks are made if they are not there.
 
+    Args:
+        out: Where; None for :data:`OUT`.
+        quick: Whether there is no time to make them.
+
     Raises:
-        ImportError: They are not, and what makes them is not installed.
+        ImportError: They are not there, and there is no time, or what makes them is not installed.
     """
     own = locate("nearvoice")
-    folder = out / str(own.vocabulary)
+    folder = (out or OUT) / str(own.vocabulary)
     if not all((folder / name).exists() for name in (KEPT, WHOLE)):
+        if quick:
+            raise ImportError(f"no {folder}, which a run without --quick makes in two minutes")
         absent = [name for name in ("torch", "onnx") if find_spec(name) is None]
         if absent:
             raise ImportError(f"no {' and '.join(absent)}: {REMEDY}")

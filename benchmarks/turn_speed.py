@@ -10,17 +10,18 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from nearvoice.turn import TurnDetector
 
-from . import turn_shape, turn_systems
+from . import rounds, turn_shape, turn_systems
 from .playback import recording
-from .rounds import spread, turns
+from .rounds import spread
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 from .turn_systems import OURS, System
 from .turn_talk import go_on, talk, vocabulary
 
@@ -38,8 +39,10 @@ HEARD = "sound"
 """Name of the one case of a system that hears."""
 AGAINST = {HEARD: "128 tokens"}
 """What ours is compared in, where it has not the same case."""
-ASKED = {True: 20, False: 3}
-"""How often in a round, by whether it is ours."""
+ASKED, ASKED_QUICK = {True: 20, False: 2}, {True: 5, False: 1}
+"""How often in a round, by whether it is ours; and in a quick run."""
+QUICK_ROUNDS = 2
+WHAT = "turn-speed"
 
 
 class Cost(NamedTuple):
@@ -52,67 +55,49 @@ class Cost(NamedTuple):
     """CPU of all threads."""
 
 
-def speed(path: Path, rounds: int, out: Path = turn_shape.OUT) -> dict[str, Any]:
-    """Return what every system costs for one prediction, systems in turn.
+Costs = Mapping[str, Sequence[Sequence[Cost]]]
+"""Case -> round -> each prediction."""
 
-    Args:
-        path: 16-bit WAV for those that hear.
-        rounds: Turns of each system.
-        out: Where the networks with random weights are kept, or made.
-    """
-    bundle = turn_systems.bundle()
-    sound = recording(path, 16_000, max(turn_systems.SECONDS.values()))
-    loaded, missing = turn_systems.load(lambda: turn_shape.shape(out), sound)
-    costs = measure(loaded, rounds)
-    rows = {
-        name: {
-            "version": system.version,
-            **{case: figures(costs, name, case) for case in costs[name]},
+
+# ---- predict ----------------------------------------------------------------------------------
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure what every system costs for one prediction, systems in turn."""
+    sound = recording(settings.audio, 16_000, max(turn_systems.SECONDS.values()))
+    loaded, missing = turn_systems.load(lambda: turn_shape.shape(quick=settings.quick), sound)
+    count = min(settings.rounds, QUICK_ROUNDS) if settings.quick else settings.rounds
+    store.note(
+        {
+            "rounds": count,
+            "bundle": turn_systems.bundle(),
+            "systems": {name: system.version for name, system in loaded.items()},
+            "missing": missing,
         }
-        for name, system in loaded.items()
-    }
-    heard = ", ".join(f"{name} {of:g} s" for name, of in turn_systems.SECONDS.items())
-    return {
-        "task": "turn-speed",
-        "what": "ms of one prediction by one thread: wall, CPU of the asking thread, and of the "
-        "process; times_ours is how often ours fits into it, in the same case and round. From "
-        "messages on; 'network alone' from token ids, or features. The 0.5B shape has random int8 "
-        "weights, reads the same tokens as ours, and has our vocabulary instead of Qwen's 151936: "
-        "less memory, and no less time, as its head is of the last row only. "
-        f"Sound: {heard}; compared with ours at 128 tokens",
-        "rounds": rounds,
-        "bundle": bundle,
-        "systems": rows | missing,
-    }
+    )
+    measure(store, loaded, count, ASKED_QUICK if settings.quick else ASKED)
 
 
-# ---- costs ------------------------------------------------------------------------------------
-
-Costs = Mapping[str, Mapping[str, Sequence[Sequence[Cost]]]]
-"""System -> case -> round -> each prediction."""
-
-
-def measure(loaded: Mapping[str, System], rounds: int) -> Costs:
-    """Return the costs of each case, systems in turn."""
+def measure(
+    store: Store, loaded: Mapping[str, System], count: int, asked: Mapping[bool, int]
+) -> None:
+    """Measure the costs of each case, ``count`` rounds; ``asked`` is as :data:`ASKED`."""
     detector = TurnDetector.load("nearvoice")
     words = vocabulary(detector.bundle)
-    costs: dict[str, dict[str, list[list[Cost]]]] = {
-        name: {case: [] for case in ([HEARD] if system.hears else CASES)}
-        for name, system in loaded.items()
-    }
-    # the first round warms up: caches, and what is only done once
-    for turn, name in turns(rounds + 1, loaded, "turn-speed"):
-        chance = random.Random(f"{turn} {name}")
-        for case, found in costs[name].items():
+    chances = {name: random.Random(name) for name in loaded}
+
+    def ask(name: str) -> dict[str, list[Cost]]:
+        found = {}
+        for case in (HEARD,) if loaded[name].hears else CASES:
             before, after = CASES.get(case, CASES["128 tokens"])
-            count = ASKED[name.startswith(OURS)]
-            one = [
-                _ask(loaded[name], *pair(detector.ids, words, chance, before, after))
-                for _ in range(count if turn else 1)
+            found[case] = [
+                _ask(loaded[name], *pair(detector.ids, words, chances[name], before, after))
+                for _ in range(asked[name.startswith(OURS)])
             ]
-            if turn:
-                found.append(one)
-    return costs
+        return found
+
+    # the first round is for caches, and for what is only done once
+    rounds.measure(store, WHAT, loaded, count, ask, warm_up=True)
 
 
 def pair(
@@ -141,29 +126,63 @@ def _ask(system: System, before: list[dict[str, str]] | None, after: list[dict[s
     return Cost(*(1e3 * seconds for seconds in reversed(spent)))
 
 
-def figures(costs: Costs, name: str, case: str) -> dict[str, Any]:
+# ---- score ------------------------------------------------------------------------------------
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return medians of all predictions of each case, and ratios of the rounds."""
+    about = store.about()
+    kept = rounds.measured(store, WHAT, about["systems"], about["rounds"])
+    costs = {name: _by_case(found) for name, found in kept.items()}
+    rows = {
+        name: {
+            "version": version,
+            **{case: figures(costs[name][case], costs[OURS], case) for case in costs[name]},
+        }
+        for name, version in about["systems"].items()
+    }
+    heard = ", ".join(f"{name} {of:g} s" for name, of in turn_systems.SECONDS.items())
+    return {
+        "task": "turn-speed",
+        "what": "ms of one prediction by one thread: wall, CPU of the asking thread, and of the "
+        "process; times_ours is how often ours fits into it, in the same case and round. From "
+        "messages on; 'network alone' from token ids, or features. The 0.5B shape has random int8 "
+        "weights, reads the same tokens as ours, and has our vocabulary instead of Qwen's 151936: "
+        "less memory, and no less time, as its head is of the last row only. "
+        f"Sound: {heard}; compared with ours at 128 tokens",
+        "rounds": about["rounds"],
+        "bundle": about["bundle"],
+        "systems": rows | about["missing"],
+    }
+
+
+def _by_case(kept: Sequence[Mapping[str, Sequence[Sequence[float]]]]) -> Costs:
+    """Return the costs of a system that were kept, a value for each round."""
+    return {case: [[Cost(*one) for one in found[case]] for found in kept] for case in kept[0]}
+
+
+def figures(found: Sequence[Sequence[Cost]], ours: Costs, case: str) -> dict[str, Any]:
     """Return the figures of a system in one case: of all predictions, ratios of the rounds."""
-    rounds = costs[name][case]
-    wall, thread, process = zip(*(cost for one in rounds for cost in one), strict=True)
-    ours = costs[OURS][AGAINST.get(case, case)]
+    wall, thread, process = zip(*(cost for one in found for cost in one), strict=True)
+    against = ours[AGAINST.get(case, case)]
     return {
         "wall_ms": round(statistics.median(wall), 3),
         "wall_p99_ms": round(float(np.percentile(wall, 99)), 3),
         "thread_ms": round(statistics.median(thread), 3),
         "thread_p99_ms": round(float(np.percentile(thread, 99)), 3),
         "process_ms": round(statistics.median(process), 3),
-        "times_ours": spread(_ratios(rounds, ours, "wall")),
-        "process_times_ours": spread(_ratios(rounds, ours, "process")),
+        "times_ours": spread(_ratios(found, against, "wall")),
+        "process_times_ours": spread(_ratios(found, against, "process")),
     }
 
 
 def _ratios(
-    rounds: Sequence[Sequence[Cost]], ours: Sequence[Sequence[Cost]], clock: str
+    found: Sequence[Sequence[Cost]], ours: Sequence[Sequence[Cost]], clock: str
 ) -> list[float]:
     def medians(of: Sequence[Sequence[Cost]]) -> list[float]:
         return [statistics.median(getattr(cost, clock) for cost in one) for one in of]
 
-    return [a / b for a, b in zip(medians(rounds), medians(ours), strict=True)]
+    return [a / b for a, b in zip(medians(found), medians(ours), strict=True)]
 
 
 # ---- report -----------------------------------------------------------------------------------

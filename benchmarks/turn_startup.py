@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import systems, turn_shape, turn_systems
-from .rounds import spread, turns
+from . import rounds, systems, turn_shape, turn_systems
+from .progress import track
+from .rounds import spread
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 from .turn_worker import official_environment
 
 
@@ -120,50 +123,84 @@ def steps(folder: Path) -> dict[str, Step]:
     }
 
 
-def startup(rounds: int, out: Path = turn_shape.OUT) -> dict[str, Any]:
-    """Return what import, load and predictions take in a new process (Linux), systems in turn.
+WHAT = "turn-startup"
+ROUNDS = 3
+"""Enough: each system takes seconds, and hardly differs from round to round."""
 
-    Args:
-        rounds: Turns of each system.
-        out: Where the networks with random weights are kept, or made.
+
+# ---- predict ----------------------------------------------------------------------------------
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure what a new process pays for each system (Linux), systems in turn."""
+    folder, missing = _shape(settings.quick)
+    taken = {name: step for name, step in steps(folder).items() if name not in missing}
+    for name in track([*taken], f"{WHAT}, pages of the disk"):
+        try:
+            start(taken[name])
+        except ImportError as error:
+            missing[name] = {"missing": turn_systems.reason(name, error)}
+    count = 1 if settings.quick else min(settings.rounds, ROUNDS)
+    there = [name for name in taken if name not in missing]
+    store.note(
+        {
+            "rounds": count,
+            "bundle": turn_systems.bundle(),
+            "systems": [*steps(folder)],
+            "missing": missing,
+        }
+    )
+    rounds.measure(store, WHAT, there, count, lambda name: start(taken[name]))
+
+
+def start(step: Step) -> dict[str, float]:
+    """Return ms and MiB of a system in a new process.
+
+    Raises:
+        ImportError: It ends with an error.
     """
-    bundle = turn_systems.bundle()
-    taken, rows = _there(out)
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in taken}
-    for turn, name in turns(rounds + 1, list(taken), "turn-startup"):
-        if name in rows:
-            continue
-        program = PROGRAM.format(**taken[name]._asdict())
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = done.stderr.strip().splitlines()[-1:]
-            rows[name] = {"missing": turn_systems.reason(name, ImportError(*said))}
-        elif turn:  # the first round fills the disk cache
-            measured[name].append(json.loads(done.stdout.splitlines()[-1]))
-    for name, found in measured.items():
-        if name not in rows:
-            rows[name] = {key: spread([one[key] for one in found]) for key in found[0]}
+    command = [sys.executable, "-c", PROGRAM.format(**step._asdict())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ImportError(*done.stderr.strip().splitlines()[-1:])
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def _shape(quick: bool) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the networks, and a row for what needs them if they cannot be made."""
+    try:
+        return turn_shape.shape(quick=quick), {}
+    except systems.MISSING as error:
+        names = (turn_systems.SHAPE, turn_systems.OFFICIAL)
+        return Path(), {name: {"missing": turn_systems.reason(name, error)} for name in names}
+
+
+# ---- score ------------------------------------------------------------------------------------
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return medians of the rounds."""
+    about = store.about()
+    there = [name for name in about["systems"] if name not in about["missing"]]
+    found = rounds.measured(store, WHAT, there, about["rounds"])
+    rows = {
+        name: {key: spread([one[key] for one in kept]) for key in kept[0]}
+        for name, kept in found.items()
+    } | about["missing"]
     return {
         "task": "turn-startup",
         "what": "ms from livekit.agents and numpy on, in a new process: imports (of others' "
         "libraries, and of its own modules), load, first prediction; cold_ms is imports and load. "
         "MiB added by all that and 20 predictions. The 0.5B shape has random weights and "
         "our vocabulary: less to load and to hold than with Qwen's. transformers finds no torch",
-        "rounds": rounds,
-        "bundle": bundle,
-        "systems": {name: rows[name] for name in taken},
+        "rounds": about["rounds"],
+        "bundle": about["bundle"],
+        "systems": {name: rows[name] for name in about["systems"]},
     }
 
 
-def _there(out: Path) -> tuple[dict[str, Step], dict[str, Any]]:
-    """Return the systems, and a row for those that need networks which cannot be made."""
-    try:
-        return steps(turn_shape.shape(out)), {}
-    except systems.MISSING as error:
-        names = (turn_systems.SHAPE, turn_systems.OFFICIAL)
-        return steps(out), {name: {"missing": turn_systems.reason(name, error)} for name in names}
-
+# ---- report -----------------------------------------------------------------------------------
 
 COLUMNS: Columns = {
     "libraries": ("libraries_ms", "median"),

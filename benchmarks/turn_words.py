@@ -32,31 +32,13 @@ Scores = npt.NDArray[np.float64]
 class Words:
     """The trained baseline.
 
-    Raises:
-        ImportError: scikit-learn is not installed.
-        nearvoice.MissingDataError: The training set is not in the data folder.
+    Args:
+        weights: Of each feature, float64[features].
+        shift: Added to their sum, float64[1].
     """
 
-    def __init__(self, folder: Path) -> None:
-        from sklearn.feature_extraction.text import HashingVectorizer
-        from sklearn.linear_model import SGDClassifier
-
-        self._hash: Any = HashingVectorizer(
-            n_features=_FEATURES,
-            token_pattern=r"\S+",
-            lowercase=False,
-            alternate_sign=False,
-            norm=None,
-            binary=True,
-        )
-        texts, ends = [], []
-        for text, before, language, ended in _examples(folder):
-            texts.append(_features(text, before, language))
-            ends.append(ended)
-        self._model: Any = SGDClassifier(
-            loss="log_loss", alpha=2e-6, max_iter=6, tol=None, random_state=0, average=True
-        )
-        self._model.fit(self._hash.transform(texts), ends)
+    def __init__(self, weights: Scores, shift: Scores) -> None:
+        self._weights, self._shift = weights, float(shift[0])
 
     def score(self, pairs: Sequence[Pair], *, complete: bool) -> Scores:
         """Return P(end of turn) of each complete turn, or of each cut."""
@@ -65,11 +47,45 @@ class Words:
             before = pair.before[-1][1] if pair.before else ""
             text = pair.complete if complete else pair.cut
             texts.append(_features(text, before, pair.language))
-        scores: Scores = self._model.predict_proba(self._hash.transform(texts))[:, 1]
+        logits = _hashed(texts) @ self._weights + self._shift
+        scores: Scores = 1 / (1 + np.exp(-logits))
         return scores
 
 
-def _examples(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
+def learn(folder: Path, examples: int = EXAMPLES) -> dict[str, Scores]:
+    """Return what :class:`Words` takes, learned anew.
+
+    Raises:
+        ImportError: scikit-learn is not installed.
+        benchmarks.data.MissingDataError: The training set is not in the data folder.
+    """
+    from sklearn.linear_model import SGDClassifier
+
+    texts, ends = [], []
+    for text, before, language, ended in _examples(folder, examples):
+        texts.append(_features(text, before, language))
+        ends.append(ended)
+    model: Any = SGDClassifier(
+        loss="log_loss", alpha=2e-6, max_iter=6, tol=None, random_state=0, average=True
+    )
+    model.fit(_hashed(texts), ends)
+    return {"weights": model.coef_[0], "shift": model.intercept_}
+
+
+def _hashed(texts: Sequence[str]) -> Any:  # noqa: ANN401 - a sparse matrix of scipy
+    from sklearn.feature_extraction.text import HashingVectorizer
+
+    return HashingVectorizer(
+        n_features=_FEATURES,
+        token_pattern=r"\S+",
+        lowercase=False,
+        alternate_sign=False,
+        norm=None,
+        binary=True,
+    ).transform(texts)
+
+
+def _examples(folder: Path, most: int) -> Iterator[tuple[str, str, str, bool]]:
     """Yield text, what was said before, language, and whether the text is a whole turn."""
     chance = random.Random(0)
     rows = [r for r in turn_pairs.rows(folder, turn_pairs.TRAIN) if r["src"] not in UNTRAINED]
@@ -88,7 +104,7 @@ def _examples(folder: Path) -> Iterator[tuple[str, str, str, bool]]:
                 cut = joint.join(words[: chance.randint(1, len(words) - 1)])
                 yield cut, before, language, False
             count += 3
-        if count >= EXAMPLES:
+        if count >= most:
             return
 
 

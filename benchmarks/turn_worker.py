@@ -7,7 +7,6 @@ A real AgentServer with a process for each job, see :mod:`.worker`; what its job
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import systems, turn_job, turn_shape, turn_systems, worker
-from .rounds import spread, turns
+from . import rounds, systems, turn_job, turn_shape, turn_systems, worker
+from .rounds import spread
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 from .worker import Worker
 
 NONE = "no turn detector"
@@ -25,10 +26,14 @@ NONE = "no turn detector"
 THREAD = 'nearvoice executor="thread"'
 COLD = 'nearvoice executor="thread", not preloaded'
 PROCESS = 'nearvoice executor="process"'
-CALLS = (1, 4, 8)
-"""Jobs at once; memory is that of the most."""
-PREDICTIONS, SECONDS = 30, 1.5
-"""Of each job, and from one to the next: time enough for the slowest queue to empty."""
+CALLS = {1: 20, 8: 13}
+"""Jobs at once -> how often each asks; memory is that of the most jobs."""
+SECONDS = 1.5
+"""From one prediction to the next: time enough for the slowest queue to empty."""
+ENOUGH = 100
+"""Predictions under which there is no 99th percentile."""
+ROUNDS = 1
+"""A worker takes half a minute."""
 
 _OURS = "from livekit.plugins.nearvoice import turn_detector"
 _NOT_PRELOADED = """
@@ -45,12 +50,12 @@ class Step(NamedTuple):
     imports: str
     make: str
     """Python that makes one in a job, as its documentation has it."""
-    calls: Sequence[int] = CALLS
+    calls: Sequence[int] = tuple(CALLS)
 
 
 def steps(folder: Path) -> dict[str, Step]:
     """Return system -> its steps; ``folder`` is that of :func:`benchmarks.turn_shape.shape`."""
-    most = CALLS[-1:]
+    most = (max(CALLS),)
     return {
         NONE: Step("import livekit.agents", "None", most),
         THREAD: Step(_OURS, "turn_detector.MultilingualModel()"),
@@ -83,51 +88,51 @@ def official_environment(folder: Path) -> str:
     )
 
 
-def work(
-    rounds: int,
-    out: Path = turn_shape.OUT,
-    predictions: int = PREDICTIONS,
-    seconds: float = SECONDS,
-) -> dict[str, Any]:
-    """Return latency and memory of a worker; systems in turn, each in a new worker.
+# ---- predict ----------------------------------------------------------------------------------
 
-    Args:
-        rounds: Turns of each system.
-        out: Where the networks with random weights are kept, or made.
-        predictions: Of each job.
-        seconds: From one prediction to the next.
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure latency and memory of a worker; systems in turn, each in a new worker.
 
     Raises:
         RuntimeError: A worker ended early, or its jobs did not reach a phase in time.
     """
-    bundle = turn_systems.bundle()
-    taken, missing = _there(lambda: turn_shape.shape(out))
-    runs = {f"{name}: {calls}": (name, calls) for name in taken for calls in taken[name].calls}
-    measured: dict[str, dict[int, list[Worker]]] = {
-        name: {calls: [] for calls in step.calls} for name, step in taken.items()
-    }
-    for turn, key in turns(rounds, runs, "turn-worker"):
+    taken, missing = _there(turn_shape.shape)
+    count = min(settings.rounds, ROUNDS)
+    store.note(
+        {
+            "rounds": count,
+            "bundle": turn_systems.bundle(),
+            "predictions": CALLS,
+            "seconds": SECONDS,
+            "systems": {name: [*step.calls] for name, step in taken.items()},
+            "missing": missing,
+        }
+    )
+    runs = {_key(name, calls): (name, calls) for name in taken for calls in taken[name].calls}
+
+    def ask(key: str) -> dict[str, Any]:
         name, calls = runs[key]
-        imports, make, _ = taken[name]
-        load = f"turn_job.Talk(lambda: {make}, {predictions}, {seconds})"
-        done = worker.run((f"{imports}\nfrom benchmarks import turn_job", load), calls)
-        measured[name][calls].append(done)
-        print(f"round {turn + 1}, {key}: {latency([done])}", file=sys.stderr)
-    return {
-        "task": "turn-worker",
-        "what": "ms of predict_end_of_turn as a job sees it, in a worker whose 1, 4 or 8 calls ask "
-        f"at the same moments, {predictions} times, {seconds:g} s apart, as their "
-        f"conversations grow by {turn_job.SAID} words, and by a reply of {turn_job.REPLIED} after "
-        f"each {turn_job.TURN}. MiB, in the worker with {CALLS[-1]} jobs then: unique memory of "
-        "a job, by how much that is above a job without, and of the inference process; "
-        "proportional memory of the whole worker. The 0.5B shape has random weights and our "
-        "vocabulary: 116 MiB less than with Qwen's",
-        "rounds": rounds,
-        "bundle": bundle,
-        "predictions": predictions,
-        "seconds": seconds,
-        "systems": rows(measured) | missing,
-    }
+        return run(taken[name], calls, CALLS[calls], SECONDS)._asdict()
+
+    rounds.measure(store, worker.WHAT, runs, count, ask)
+
+
+def run(step: Step, calls: int, predictions: int, seconds: float) -> Worker:
+    """Return what a worker and its jobs took.
+
+    Args:
+        step: How a job has the detector.
+        calls: Jobs.
+        predictions: Of each job.
+        seconds: From one prediction to the next.
+    """
+    load = f"turn_job.Talk(lambda: {step.make}, {predictions}, {seconds})"
+    return worker.run((f"{step.imports}\nfrom benchmarks import turn_job", load), calls)
+
+
+def _key(name: str, calls: int) -> str:
+    return f"{name}, {calls} calls"
 
 
 def _there(shape: Callable[[], Path]) -> tuple[dict[str, Step], dict[str, Any]]:
@@ -142,6 +147,42 @@ def _there(shape: Callable[[], Path]) -> tuple[dict[str, Step], dict[str, Any]]:
         taken = steps(Path())
         del taken[name]
         return taken, {name: {"missing": turn_systems.reason(name, error)}}
+
+
+# ---- score ------------------------------------------------------------------------------------
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return latency and memory of the workers."""
+    about = store.about()
+    measured = {
+        name: {calls: _kept(store, name, calls, about["rounds"]) for calls in every}
+        for name, every in about["systems"].items()
+    }
+    often = " and ".join(
+        f"{times} times ({calls})" for calls, times in about["predictions"].items()
+    )
+    return {
+        "task": "turn-worker",
+        "what": "ms of predict_end_of_turn as a job sees it, in a worker whose calls, "
+        f"{' or '.join(about['predictions'])}, ask at the same moments, {often}, "
+        f"{about['seconds']:g} s apart, as their conversations grow by {turn_job.SAID} words, and "
+        f"by a reply of {turn_job.REPLIED} after each {turn_job.TURN}; p99 where there are "
+        f"{ENOUGH} predictions. MiB, in the worker with {max(CALLS)} jobs then: unique memory of "
+        "a job, by how much that is above a job without, and of the inference process; "
+        "proportional memory of the whole worker. The 0.5B shape has random weights and our "
+        "vocabulary: 116 MiB less than with Qwen's",
+        "rounds": about["rounds"],
+        "bundle": about["bundle"],
+        "predictions": about["predictions"],
+        "seconds": about["seconds"],
+        "systems": rows(measured) | about["missing"],
+    }
+
+
+def _kept(store: Store, name: str, calls: int, count: int) -> list[Worker]:
+    key = _key(name, calls)
+    return worker.measured(store, [key], count)[key]
 
 
 # ---- from workers to rows ---------------------------------------------------------------------
@@ -167,7 +208,7 @@ def latency(workers: Sequence[Worker]) -> dict[str, float]:
     every = [took for job in times for took in job]
     return {
         "median_ms": round(statistics.median(every), 2),
-        "p99_ms": round(float(np.percentile(every, 99)), 2),
+        **({"p99_ms": round(float(np.percentile(every, 99)), 2)} if len(every) >= ENOUGH else {}),
         "max_ms": round(max(every), 2),
         "first_ms": round(statistics.median(job[0] for job in times), 2),
     }
@@ -189,10 +230,11 @@ def _memory(workers: Sequence[Worker], nothing: Sequence[float]) -> dict[str, An
 COLUMNS: Columns = {
     **{
         f"{calls}: {short}": (f"{calls} calls", figure)
-        for calls in CALLS
+        for calls, times in CALLS.items()
         for short, figure in (("median", "median_ms"), ("p99", "p99_ms"), ("max", "max_ms"))
+        if figure != "p99_ms" or calls * times >= ENOUGH
     },
-    "first": (f"{CALLS[-1]} calls", "first_ms"),
+    "first": (f"{max(CALLS)} calls", "first_ms"),
     "MiB a job": ("memory", "above_none_mib", "median"),
     "inference": ("memory", "inference_process_mib", "median"),
     "all MiB": ("memory", "whole_worker_mib", "median"),

@@ -19,12 +19,16 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from benchmarks import __main__ as benchmarks
-from benchmarks import eot_bench, eot_data, eot_run, turn_systems
+from benchmarks import eot_bench, eot_data, eot_predict, eot_run, turn_systems
 from benchmarks.data import MissingDataError, Segment
 from benchmarks.eot_bench import EOT, HOLD, Operating, Point
 from benchmarks.eot_data import Turn, Word
-from benchmarks.eot_run import OURS, SMART, WAITS
+from benchmarks.eot_predict import OURS, SMART
+from benchmarks.eot_run import WAITS
+from benchmarks.settings import Settings
+from benchmarks.store import Store
 from nearvoice.turn import TurnDetector
+from tests.measuring import measured
 
 
 def silence(index: int, label: str, answers: dict[float, float | None], turn: str = "a") -> Any:
@@ -336,15 +340,27 @@ def keep(path: Path, *rows: dict[str, Any]) -> None:
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
 
 
+def read(folder: Path) -> list[Turn]:
+    """Return all turns of a folder."""
+    return [turn for path in eot_data.files(folder) for turn in eot_data.turns(path)]
+
+
 def test_turns_are_read_from_every_parquet_file_of_the_split(tmp_path: Path) -> None:
     keep(tmp_path / "en/validation-00000-of-00001.parquet", row("a"), row("b", "EN"))
     keep(tmp_path / "de/validation-00000-of-00001.parquet", row("c", "de"))
     keep(tmp_path / "de/train-00000-of-00001.parquet", row("d", "de"))
-    found = list(eot_data.turns(tmp_path))
+    found = read(tmp_path)
     assert [(turn.id, turn.language) for turn in found] == [("c", "de"), ("a", "en"), ("b", "en")]
     assert found[0].silences == (Segment(1.0, 1.95), Segment(2.5, 4.0))
     assert found[0].words[-1] == Word("table", 2.5)
     assert found[0].messages == ({"role": "assistant", "content": "How can I help?"},)
+
+
+def test_some_turns_of_a_file_are_read_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "validation.parquet"
+    keep(path, *(row(f"{at}") for at in range(40)))
+    assert eot_data.count(path) == 40
+    assert [turn.id for turn in eot_data.turns(path, 14, 18)] == ["14", "15", "16", "17"]
 
 
 def test_the_cache_of_the_hub_is_read_at_its_newest_revision(tmp_path: Path) -> None:
@@ -352,15 +368,28 @@ def test_the_cache_of_the_hub_is_read_at_its_newest_revision(tmp_path: Path) -> 
     keep(tmp_path / "snapshots/new/en/validation.parquet", row("new"))
     (tmp_path / "refs").mkdir()
     (tmp_path / "refs/main").write_text("new")
-    assert [turn.id for turn in eot_data.turns(tmp_path)] == ["new"]
+    assert [turn.id for turn in read(tmp_path)] == ["new"]
     (tmp_path / "refs/main").unlink()
-    assert len(list(eot_data.turns(tmp_path))) == 1
+    assert len(read(tmp_path)) == 1
+
+
+def test_without_a_folder_the_cache_of_the_hub_is_read_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MissingDataError, match="the cache of huggingface_hub has none"):
+        eot_data.files(None)
+    own = tmp_path / "datasets--livekit--eot-bench-data"
+    keep(own / "snapshots/abc/en/validation.parquet", row("a"))
+    (own / "refs").mkdir()
+    (own / "refs/main").write_text("abc")
+    assert [path.parent.name for path in eot_data.files(None)] == ["en"]
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_sound_is_read_as_it_was_recorded(tmp_path: Path, rate: int) -> None:
     keep(tmp_path / "a.parquet", row("a", audio={"bytes": wav(0.5, rate), "path": None}))
-    [turn] = eot_data.turns(tmp_path)
+    [turn] = read(tmp_path)
     sound = turn.sound()
     assert sound.rate == rate
     assert (sound.pcm == np.arange(rate // 2, dtype=np.int16)).all()
@@ -373,22 +402,22 @@ def test_sound_may_be_an_array_and_spans_may_be_columns_and_messages_none(tmp_pa
         "messages": None,
     }
     keep(tmp_path / "a.parquet", row("a", **known))
-    [turn] = eot_data.turns(tmp_path)
+    [turn] = read(tmp_path)
     assert turn.sound().pcm.tolist() == [0, 16384, -32767]
     assert turn.silences == (Segment(1.0, 1.5), Segment(2.5, 4.0))
     assert turn.messages == ()
 
 
 def test_what_is_not_there_is_an_error_with_the_remedy(tmp_path: Path) -> None:
-    for folder in (None, tmp_path / "nowhere", tmp_path):
+    for folder in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(MissingDataError, match="hf download livekit/eot-bench-data"):
-            list(eot_data.turns(folder))
+            eot_data.files(folder)
 
 
 def test_another_data_set_is_refused(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"id": ["a"], "text": ["b"]}), tmp_path / "a.parquet")
     with pytest.raises(ValueError, match=r"a\.parquet is not of eot-bench: no column"):
-        list(eot_data.turns(tmp_path))
+        read(tmp_path)
 
 
 def test_without_pyarrow_the_error_says_what_to_install(
@@ -400,7 +429,7 @@ def test_without_pyarrow_the_error_says_what_to_install(
     keep(tmp_path / "a.parquet", row("a"))
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(ImportError, match=r"livekit-plugins-nearvoice\[bench\]"):
-        eot_run.run(tmp_path, tmp_path)
+        measured(eot_run, tmp_path, eot=tmp_path)
 
 
 # ---- the task ---------------------------------------------------------------------------------
@@ -439,7 +468,7 @@ def sounds(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_ours_and_waiting_have_rows_and_what_is_missing_says_why(
     data_set: Path, tmp_path: Path
 ) -> None:
-    result = eot_run.run(data_set, tmp_path / "out")
+    result = measured(eot_run, tmp_path / "out", eot=data_set)
     systems = result["systems"]
     assert list(systems) == [WAITS, OURS, SMART]
     assert "no ears; pip install" in systems[SMART]["missing"]
@@ -456,12 +485,12 @@ def test_ours_and_waiting_have_rows_and_what_is_missing_says_why(
 
 @pytest.mark.usefixtures("deaf")
 def test_predictions_are_kept_with_the_columns_of_eot_bench(data_set: Path, tmp_path: Path) -> None:
-    eot_run.run(data_set, tmp_path / "out")
+    measured(eot_run, tmp_path / "out", eot=data_set)
     paths = sorted((tmp_path / "out").rglob("predictions.parquet"))
-    assert [path.relative_to(tmp_path / "out").parts[0] for path in paths] == ["de", "en"]
+    assert [path.relative_to(tmp_path / "out").parts[1] for path in paths] == ["de", "en"]
     table = parquet.read_table(paths[1])
     assert table.column_names == list(Point._fields)
-    kept = eot_run.read(paths[1])
+    kept = [Point(**one) for one in table.to_pylist()]
     assert [point.id for point in kept] == ["a"] * 27 + ["b"] * 27
     detector = TurnDetector.load("nearvoice")
     before = {"role": "assistant", "content": "How can I help?"}
@@ -475,13 +504,13 @@ def test_predictions_are_kept_with_the_columns_of_eot_bench(data_set: Path, tmp_
 def test_before_the_first_word_ours_is_sure_that_nothing_has_ended() -> None:
     turn = a_turn((0.0, 0.2), words=(Word("so", 1.0),))
     [first, *_] = eot_bench.points(turn)
-    assert eot_run.ours().ask(turn, first) == 0.0
+    assert eot_predict.ours().ask(turn, first) == 0.0
 
 
 def test_what_hears_is_asked_once_a_silence_and_hears_nothing_of_the_future(
     data_set: Path, tmp_path: Path, sounds: list[Any]
 ) -> None:
-    result = eot_run.run(data_set, tmp_path / "out")
+    result = measured(eot_run, tmp_path / "out", eot=data_set)
     assert [len(samples) for samples in sounds] == [math.floor(1.2 * 16_000), 2.7 * 16_000] * 3
     row = result["systems"][SMART]["en"]
     assert row["auc"] == 0.5
@@ -490,21 +519,53 @@ def test_what_hears_is_asked_once_a_silence_and_hears_nothing_of_the_future(
 
 
 @pytest.mark.usefixtures("deaf")
-def test_scores_are_made_of_what_was_kept_alone(data_set: Path, tmp_path: Path) -> None:
-    result = eot_run.run(data_set, tmp_path / "out")
-    again = eot_run.score(tmp_path / "out", OURS, eot_run.System(lambda turn, point: None))
-    assert again == result["systems"][OURS]
+def test_scores_are_made_of_what_was_kept_alone(
+    data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = measured(eot_run, tmp_path / "out", eot=data_set)
+    monkeypatch.setattr(eot_predict, "ours", lambda: pytest.fail("asked again"))
+    assert eot_run.score(Settings(), Store(tmp_path / "out")) == result
+
+
+@pytest.mark.usefixtures("deaf")
+def test_what_was_predicted_is_not_asked_again(
+    data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ours = eot_predict.ours()
+
+    def ask(turn: Turn, point: Point) -> float | None:
+        asked.append(turn.id)
+        return ours.ask(turn, point)
+
+    monkeypatch.setattr(eot_predict, "ours", lambda: ours._replace(ask=ask))
+    result = measured(eot_run, tmp_path / "out", eot=data_set)
+    assert set(asked) == {"a", "b", "c"}
+    next((tmp_path / "out").rglob("*-0-1-1.npz")).unlink()
+    asked.clear()
+    assert measured(eot_run, tmp_path / "out", eot=data_set) == result
+    assert set(asked) == {"c"}
+
+
+@pytest.mark.usefixtures("deaf")
+def test_a_quick_run_has_the_first_turns_of_each_file(
+    data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eot_predict, "QUICK", 1)
+    result = measured(eot_run, tmp_path / "out", eot=data_set, quick=True)
+    assert result["dataset"]["n"] == 2
 
 
 def test_the_task_is_named_with_its_folder_and_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("logging.disable", lambda level: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     ask = ["predict", "turn-eot", "--out", str(tmp_path)]
     with pytest.raises(SystemExit, match="1"):
         benchmarks.main(ask)
     with pytest.raises(SystemExit, match="1"):
         benchmarks.main([*ask, "--eot", str(tmp_path / "no")])
     said = capsys.readouterr().out
-    assert "turn-eot: skipped: no folder of eot-bench is named: download" in said
+    assert "turn-eot: skipped: no folder of eot-bench is named, and the cache" in said
     assert re.search(r"turn-eot: skipped: there is no .*/no: download", said)

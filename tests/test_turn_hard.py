@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import data, turn_hard, turn_scores
+from benchmarks import data, turn_hard, turn_predict, turn_scores
+from benchmarks.store import Store
 from benchmarks.tasks import TASKS
 from benchmarks.turn_pairs import Pair
-from benchmarks.turn_scores import ALONE, OURS, RULE, WORDS, Reader, Scored
+from benchmarks.turn_scores import OURS, RULE, WORDS, Scored, System
+from nearvoice.turn import locate
 from nearvoice.turn_text import plain
+from tests.measuring import measured
 
 EACH = 14
 """Pairs of a phenomenon in a language, at least."""
@@ -104,22 +108,41 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn_hard, "read", lambda language: read(language, paths[language]))
 
 
+Answer = Callable[[Sequence[Pair]], Scored]
+
+
+def systems(answer: Answer) -> dict[str, System]:
+    """Return the systems of the task, with the answers of one in their place."""
+    every = turn_scores.systems(None, Store(Path()), 1)
+    return {
+        name: every[name]._replace(version=lambda: "1", load=lambda _: answer)
+        for name in turn_hard.SYSTEMS
+    }
+
+
 def answering(
-    complete: list[float], cut: list[float], monkeypatch: pytest.MonkeyPatch
+    answer: Answer, name: str, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
-    """Return the rows of a detector that gives these answers; German comes first."""
-    reader = turn_scores.ours("nearvoice", OURS)
-    scored = Scored(np.array(complete), np.array(cut))
-    known = reader._replace(score=lambda pairs: scored)
-    loaders = dict.fromkeys((OURS, ALONE, WORDS, RULE), lambda: known)
-    monkeypatch.setattr(turn_scores, "readers", lambda folder: loaders)
-    rows: dict[str, Any] = turn_hard.hard(None)["systems"][OURS]
+    """Return the rows of a detector with these answers."""
+    answers = systems(answer)
+    monkeypatch.setattr(turn_scores, "systems", lambda *_: answers)
+    rows: dict[str, Any] = measured(turn_hard, out / "turn-hard")["systems"][name]
     return rows
 
 
+def by_language(complete: dict[str, list[float]], cut: dict[str, list[float]]) -> Answer:
+    """Return answers to the pairs of each language."""
+    return lambda pairs: Scored(
+        np.array(complete[pairs[0].language]), np.array(cut[pairs[0].language])
+    )
+
+
 @pytest.mark.usefixtures("written")
-def test_both_sides_of_a_pair_are_decisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = answering([0.9, 0.9, 0.4], [0.1, 0.6, 0.4], monkeypatch)
+def test_both_sides_of_a_pair_are_decisions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = by_language({"de": [0.9], "en": [0.9, 0.4]}, {"de": [0.1], "en": [0.6, 0.4]})
+    rows = answering(answer, OURS, tmp_path, monkeypatch)
     at_half = rows["all"]["0.5"]
     assert at_half["tpr"]["value"] == pytest.approx(2 / 3, abs=1e-4)
     assert at_half["tnr"]["value"] == pytest.approx(2 / 3, abs=1e-4)
@@ -132,16 +155,22 @@ def test_both_sides_of_a_pair_are_decisions(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("written")
-def test_the_shipped_threshold_is_that_of_the_language(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = turn_scores.ours("nearvoice", OURS).shipped(["de", "en"])
-    just = [own["de"], own["en"], own["en"]]
-    rows = answering(just, [value - 1e-6 for value in just], monkeypatch)
+def test_the_shipped_threshold_is_that_of_the_language(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {name: [locate("nearvoice").threshold_for(name)] for name in ("de", "en")}
+    just = {name: values * (2 if name == "en" else 1) for name, values in own.items()}
+    below = {name: [value - 1e-6 for value in values] for name, values in just.items()}
+    rows = answering(by_language(just, below), OURS, tmp_path, monkeypatch)
     assert rows["all"]["shipped"]["accuracy"]["value"] == 1.0
 
 
 @pytest.mark.usefixtures("written")
-def test_without_a_data_folder_ours_and_the_rule_have_rows_and_words_say_why_not() -> None:
-    result = turn_hard.hard(None)
+def test_without_a_data_folder_ours_and_the_rule_have_rows_and_words_say_why_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = measured(turn_hard, tmp_path / "turn-hard")
+    assert "no thresholds from dev turns: there is no data folder" in capsys.readouterr().err
     systems = result["systems"]
     assert systems[OURS].keys() == systems[RULE].keys() == {"all", "by phenomenon", "de", "en"}
     assert "shipped" in systems[OURS]["all"]
@@ -153,19 +182,20 @@ def test_without_a_data_folder_ours_and_the_rule_have_rows_and_words_say_why_not
 
 
 @pytest.mark.usefixtures("written")
-def test_thresholds_of_dev_turns_are_each_languages_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_thresholds_of_dev_turns_are_each_languages_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dev = [Pair("de", "cv", (), "a", "a"), Pair("en", "cv", (), "b", "b")]
-    monkeypatch.setattr(turn_hard, "_dev", lambda folder: dev)
+    kept = turn_predict.items(tmp_path / "turn", "dev", dev)
+    monkeypatch.setattr(turn_hard, "_dev", lambda *_: kept)
 
-    def score(pairs: Any) -> Scored:
-        if list(pairs) == dev:
-            return Scored(np.array([0.8, 0.3]), np.zeros(2))
-        return Scored(np.array([0.7, 0.7, 0.2]), np.array([0.1, 0.1, 0.1]))
+    def answer(pairs: Sequence[Pair]) -> Scored:
+        if pairs[0] in dev:
+            return Scored(np.array([{"de": 0.8, "en": 0.3}[pairs[0].language]]), np.zeros(1))
+        own = {"de": [0.7], "en": [0.7, 0.2]}[pairs[0].language]
+        return Scored(np.array(own), np.full(len(own), 0.1))
 
-    monkeypatch.setattr(turn_scores, "readers", lambda folder: dict.fromkeys(
-        (OURS, ALONE, WORDS, RULE), lambda: Reader(score)
-    ))  # fmt: skip
-    rows = turn_hard.hard(None)["systems"][WORDS]
+    rows = answering(answer, WORDS, tmp_path, monkeypatch)
     assert rows["de"]["dev 0.95"]["tpr"]["value"] == 0.0
     assert rows["en"]["dev 0.95"]["tpr"]["value"] == 0.5
     assert "shipped" not in rows["de"]
