@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,14 @@ from livekit import rtc
 from nearvoice import Denoiser
 from nearvoice.audio import PCM, Samples, resample, to_float32, to_int16
 
-from . import noise_systems
+from . import noise_systems, rounds
 from .noise_systems import BVC, DENOISE, DTLN, HUSH, NC, NOTHING, Stream, System
 from .playback import frames, recording
-from .rounds import spread, turns
+from .rounds import spread
+from .settings import Settings
 from .show import Columns, table
 from .sounds import level
+from .store import Store
 from .systems import NotCompiledError
 
 SECONDS = 5.0
@@ -39,40 +40,41 @@ KERNELS = ("numba", "onnxruntime", "numpy")
 FRAMES = (50, 10)
 """Milliseconds of a frame: what a room delivers by default, and what a track does."""
 STALL_SECONDS = 5.0
+FEW = 3
+"""Rounds of what takes long: a loop in real time, and new processes."""
+LOOP, START = "loop", "start"
+Costs = dict[str, Any]
+"""Of a round, in µs of CPU for 10 ms: "frames" of each frame, "thread" and "process" of all."""
 PEERS = {"ratio_to_dtln": DTLN, "ratio_to_hush": HUSH}
 
 
-def cpu(path: Path, rounds: int) -> dict[str, Any]:
-    """Return what every system costs for 10 ms of sound, systems in turn.
+# ---- predict ----------------------------------------------------------------------------------
 
-    Args:
-        path: 16-bit WAV of a call.
-        rounds: Turns of each system.
+
+def predict(settings: Settings, store: Store) -> None:
+    """Measure what every system costs for 10 ms of sound, systems in turn; and what else they do.
 
     Raises:
         NotCompiledError: The numba kernel has not been compiled.
     """
     check_compiled()
-    loaded, rows = noise_systems.load(_systems())
-    call = noisy(recording(path, 48_000, SECONDS))
-    for name, system in loaded.items():
-        rows[name] = {"version": system.version}
+    loaded, missing = noise_systems.load(_systems())
+    call = noisy(recording(settings.audio, 48_000, SECONDS))
+    few = min(settings.rounds, FEW)
+    store.note(
+        {
+            "rounds": settings.rounds,
+            "few": few,
+            "versions": {name: system.version for name, system in loaded.items()},
+            "missing": missing,
+        }
+    )
     for frame_ms in FRAMES:
-        costs = _costs(loaded, call, frame_ms, rounds)
-        for name, figures in costs.items():
-            rows[name][f"frames of {frame_ms} ms"] = _figures(costs, name, figures)
-    for name, found in _stalls(loaded, call, min(rounds, 3)).items():
-        rows[name]["loop"] = found
-    for name, found in _starts(loaded, min(rounds, 3)).items():
-        rows[name]["start"] = found
-    return {
-        "task": "noise-cpu",
-        "what": "µs of CPU for 10 ms of a noisy call (24 kHz; libraries at their own rate), int16 "
-        "in and out: of the calling thread, and of the process; ms of a frame at the 99th "
-        "percentile; ms for which an event loop stands still, in real time; ms and MiB to load",
-        "rounds": rounds,
-        "systems": {name: rows[name] for name in _systems()},
-    }
+        measure_costs(store, loaded, call, frame_ms, settings.rounds)
+    measure_stalls(store, loaded, call, few)
+    programs = started(loaded)
+    # the first round fills the disk cache
+    rounds.measure(store, START, programs, few, lambda name: _start(programs[name]), warm_up=True)
 
 
 def _systems() -> dict[str, Callable[[], System]]:
@@ -108,37 +110,34 @@ def hiss(call: PCM) -> Samples:
 # ---- CPU --------------------------------------------------------------------------------------
 
 
-class _Costs:
-    """CPU of one system: µs for 10 ms of each frame, and of each round."""
-
-    def __init__(self) -> None:
-        self.frames: list[float] = []
-        self.thread: list[float] = []
-        self.process: list[float] = []
-
-
-def _costs(
-    loaded: Mapping[str, System], call: PCM, frame_ms: int, rounds: int
-) -> dict[str, _Costs]:
+def measure_costs(
+    store: Store, loaded: Mapping[str, System], call: PCM, frame_ms: int, count: int
+) -> None:
+    """Keep the CPU of each system and round: µs for 10 ms of each frame, and of all."""
     streams = {name: system.open() for name, system in loaded.items()}
     sounds = {
         rate: frames(resample(call, 48_000, rate), rate, frame_ms)
         for rate in {system.rate for system in loaded.values()}
     }
-    costs = {name: _Costs() for name in loaded}
-    # the first round warms up: caches, and what a stream only does once
-    for turn, name in turns(rounds + 1, loaded, f"noise-cpu, {frame_ms} ms"):
+
+    def ask(name: str) -> Costs:
         heard = sounds[loaded[name].rate]
         before = time.process_time_ns()
         spent = [cost(streams[name], frame) for frame in heard]
         whole = time.process_time_ns() - before
-        if not turn:
-            continue
         blocks = frame_ms / 10 * 1e3
-        costs[name].frames += [one / blocks for one in spent]
-        costs[name].thread.append(sum(spent) / blocks / len(heard))
-        costs[name].process.append(whole / blocks / len(heard))
-    return costs
+        return {
+            "frames": [round(one / blocks, 2) for one in spent],
+            "thread": sum(spent) / blocks / len(heard),
+            "process": whole / blocks / len(heard),
+        }
+
+    # the first round warms up: caches, and what a stream only does once
+    rounds.measure(store, _cpu(frame_ms), loaded, count, ask, warm_up=True)
+
+
+def _cpu(frame_ms: int) -> str:
+    return f"frames of {frame_ms} ms"
 
 
 def cost(stream: Stream, frame: rtc.AudioFrame) -> int:
@@ -148,14 +147,19 @@ def cost(stream: Stream, frame: rtc.AudioFrame) -> int:
     return time.thread_time_ns() - began
 
 
-def _figures(costs: Mapping[str, _Costs], name: str, own: _Costs) -> dict[str, Any]:
+def figures(costs: Mapping[str, Sequence[Costs]], name: str) -> dict[str, Any]:
+    """Return the figures of a system, of its costs in each round and those of others."""
+    own = costs[name]
+    every = [one for turn in own for one in turn["frames"]]
     return {
-        "us_per_10ms": spread(own.thread),
-        "process_us_per_10ms": spread(own.process),
-        "frame_median_us_per_10ms": round(statistics.median(own.frames), 1),
-        "frame_p99_us_per_10ms": round(float(np.percentile(own.frames, 99)), 1),
+        "us_per_10ms": spread([turn["thread"] for turn in own]),
+        "process_us_per_10ms": spread([turn["process"] for turn in own]),
+        "frame_median_us_per_10ms": round(statistics.median(every), 1),
+        "frame_p99_us_per_10ms": round(float(np.percentile(every, 99)), 1),
         **{
-            figure: spread([a / b for a, b in zip(own.thread, costs[peer].thread, strict=True)])
+            figure: spread(
+                [a["thread"] / b["thread"] for a, b in zip(own, costs[peer], strict=True)]
+            )
             for figure, peer in PEERS.items()
             if peer in costs
         },
@@ -165,20 +169,16 @@ def _figures(costs: Mapping[str, _Costs], name: str, own: _Costs) -> dict[str, A
 # ---- the event loop ---------------------------------------------------------------------------
 
 
-def _stalls(loaded: Mapping[str, System], call: PCM, rounds: int) -> dict[str, dict[str, Any]]:
-    measured: dict[str, list[list[float]]] = {name: [] for name in loaded}
-    for _, name in turns(rounds, loaded, "noise-cpu, loop"):
+def measure_stalls(store: Store, loaded: Mapping[str, System], call: PCM, count: int) -> None:
+    """Keep for how many ms each system holds up an event loop: the median frame, the longest."""
+
+    def ask(name: str) -> dict[str, float]:
         system = loaded[name]
         pcm = np.resize(resample(call, 48_000, system.rate), int(STALL_SECONDS * system.rate))
-        heard = frames(pcm, system.rate)
-        measured[name].append(asyncio.run(_stall(system.open(), heard)))
-    return {
-        name: {
-            "median_ms": spread([statistics.median(one) for one in stalls]),
-            "longest_ms": spread([max(one) for one in stalls]),
-        }
-        for name, stalls in measured.items()
-    }
+        held = asyncio.run(_stall(system.open(), frames(pcm, system.rate)))
+        return {"median_ms": statistics.median(held), "longest_ms": max(held)}
+
+    rounds.measure(store, LOOP, loaded, count, ask)
 
 
 async def _stall(stream: Stream, heard: Sequence[rtc.AudioFrame]) -> list[float]:
@@ -242,20 +242,50 @@ def steps(kernels: Sequence[str] = KERNELS) -> dict[str, tuple[str, str]]:
     }
 
 
-def _starts(names: Container[str], rounds: int) -> dict[str, dict[str, float]]:
-    """Return what import, load and the first frame take, in new processes (Linux)."""
-    taken = {name: step for name, step in steps().items() if name in names}
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in taken}
-    for turn, name in turns(rounds + 1, taken, "noise-cpu, start"):
-        imports, load = taken[name]
-        program = PROGRAM.format(imports=imports, load=load)
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        if turn:  # the first round fills the disk cache
-            measured[name].append(json.loads(done.stdout.splitlines()[-1]))
+def started(names: Container[str]) -> dict[str, str]:
+    """Return programs that import, load and hear a first frame, of those that can be measured."""
     return {
-        name: {key: round(statistics.median(one[key] for one in found), 1) for key in found[0]}
-        for name, found in measured.items()
+        name: PROGRAM.format(imports=imports, load=load)
+        for name, (imports, load) in steps().items()
+        if name in names
+    }
+
+
+def _start(program: str) -> dict[str, float]:
+    """Return what a program says that it took, in a new process (Linux)."""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+# ---- score ------------------------------------------------------------------------------------
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return medians and ratios of the rounds."""
+    about = store.about()
+    rows: dict[str, Any] = about["missing"] | {
+        name: {"version": version} for name, version in about["versions"].items()
+    }
+    names = about["versions"]
+    for frame_ms in FRAMES:
+        costs = rounds.measured(store, _cpu(frame_ms), names, about["rounds"])
+        for name in names:
+            rows[name][_cpu(frame_ms)] = figures(costs, name)
+    for name, held in rounds.measured(store, LOOP, names, about["few"]).items():
+        rows[name]["loop"] = {key: spread([one[key] for one in held]) for key in held[0]}
+    for name, found in rounds.measured(store, START, started(names), about["few"]).items():
+        rows[name]["start"] = {
+            key: round(statistics.median(one[key] for one in found), 1) for key in found[0]
+        }
+    return {
+        "task": "noise-cpu",
+        "what": "µs of CPU for 10 ms of a noisy call (24 kHz; libraries at their own rate), int16 "
+        "in and out: of the calling thread, and of the process; ms of a frame at the 99th "
+        "percentile; ms for which an event loop stands still, in real time; ms and MiB to load",
+        "rounds": about["rounds"],
+        "systems": {name: rows[name] for name in _systems()},
     }
 
 

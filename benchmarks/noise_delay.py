@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nearvoice.audio import to_float32
 
-from . import noise_systems
+from . import data, noise_systems
 from .noise_scores import lag
 from .noise_streams import TAIL, through
 from .noise_systems import NOTHING, System
 from .playback import recording
+from .progress import track
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 
 RATES = (8_000, 16_000, 24_000, 48_000)
 FRAMES = (10, 50)
@@ -21,16 +24,29 @@ FRAMES = (10, 50)
 SECONDS = 10.0
 
 
-def delay(path: Path) -> dict[str, Any]:
-    """Return the delay of every system, at the rates that it takes.
+def predict(settings: Settings, store: Store) -> None:
+    """Measure the delay of every system, at the rates that it takes."""
+    loaded, missing = noise_systems.load(noise_systems.SYSTEMS)
+    heard = data.digest([settings.audio])[:12]
+    labels = {name: f"{name} {system.version} {heard}" for name, system in loaded.items()}
+    store.note(
+        {
+            "systems": labels,
+            "versions": {name: system.version for name, system in loaded.items()},
+            "missing": missing,
+        }
+    )
+    for name, label in track([*labels.items()], "noise-delay"):
+        store.json(label, "delays", partial(delays, loaded[name], settings.audio))
 
-    Args:
-        path: 16-bit WAV of speech.
-    """
-    loaded, rows = noise_systems.load(noise_systems.SYSTEMS)
-    for name, system in loaded.items():
-        rows[name] = {"version": system.version, **delays(system, path)}
-        print(f"noise-delay: {name} done", file=sys.stderr)
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the delay of each system."""
+    about = store.about()
+    rows = about["missing"] | {
+        name: {"version": about["versions"][name], **store.json(label, "delays")}
+        for name, label in about["systems"].items()
+    }
     return {
         "task": "noise-delay",
         "what": "ms by which speech comes out later (peak of the cross-correlation), frames of 10 "

@@ -7,9 +7,9 @@ and then one sample of it is no number.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,10 @@ from .noise_cpu import hiss
 from .noise_scores import lag
 from .noise_systems import BVC, NC
 from .playback import FRAME_MS, RATE, recording
+from .progress import track
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 
 MINUTES = 60
 CALL, NOISE, SILENCE = 30, 10, 20
@@ -52,31 +55,33 @@ class Minute(NamedTuple):
     """Frames that came back with another length."""
 
 
-def hour(path: Path, minutes: int = MINUTES) -> dict[str, Any]:
-    """Return what each stream is like in its second minute and in its last.
+def predict(settings: Settings, store: Store) -> None:
+    """Let each stream hear an hour, and keep what it is like in its second minute and its last."""
+    sound = minute(settings.audio)
+    store.note({"minutes": MINUTES, "version": noise_systems.our_version()})
+    for name in track([*SYSTEMS], "noise-hour"):
+        store.json(name, "figures", partial(_stream, name, sound))
 
-    Args:
-        path: 16-bit WAV of a call.
-        minutes: Length, at least 3.
-    """
-    sound, version, rows = minute(path), noise_systems.our_version(), {}
-    for name, (model, bypass) in SYSTEMS.items():
-        denoiser = nearvoice.Denoiser(model, RATE, chunk=SIZE, bypass=bypass)
-        rows[name] = {
-            "version": version,
-            "kernel": denoiser.kernel,
-            **figures(sound, run(denoiser, sound, minutes)),
-        }
-        print(f"noise-hour: {name} done", file=sys.stderr)
+
+def _stream(name: str, sound: Samples) -> dict[str, Any]:
+    model, bypass = SYSTEMS[name]
+    denoiser = nearvoice.Denoiser(model, RATE, chunk=SIZE, bypass=bypass)
+    return {"kernel": denoiser.kernel, **figures(sound, run(denoiser, sound, MINUTES))}
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of each stream."""
+    about = store.about()
+    version = {"version": about["version"]}
     return {
         "task": "noise-hour",
-        "what": f"{minutes} minutes of one stream at 24 kHz in frames of {FRAME_MS} ms, in the "
-        "second minute and in the last: µs of CPU for 10 ms of a noisy call and of silence, ms of "
-        "delay; what differs between both minutes, in dB below what comes out; frames that came "
-        f"back shorter; and of a NaN in every {DAMAGED}th minute: samples that come out as no "
+        "what": f"{about['minutes']} minutes of one stream at 24 kHz in frames of {FRAME_MS} ms, "
+        "in the second minute and in the last: µs of CPU for 10 ms of a noisy call and of silence, "
+        "ms of delay; what differs between both minutes, in dB below what comes out; frames that "
+        f"came back shorter; and of a NaN in every {DAMAGED}th minute: samples that come out as no "
         "numbers, and what differs from a minute without it from a second later on",
-        "minutes": minutes,
-        "systems": rows,
+        "minutes": about["minutes"],
+        "systems": {name: version | store.json(name, "figures") for name in SYSTEMS},
     }
 
 

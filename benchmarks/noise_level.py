@@ -5,7 +5,6 @@ A network that was trained on speech of one level may take a quiet voice for bac
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,23 @@ import numpy as np
 
 from nearvoice.audio import PCM, Samples, to_float32, to_int16
 
-from . import hearing, noise, noise_scores, noise_set, noise_streams, noise_systems, sounds
+from . import (
+    hearing,
+    noise,
+    noise_scores,
+    noise_set,
+    noise_streams,
+    noise_systems,
+    processes,
+    sounds,
+)
 from .data import RATE, MissingDataError
 from .noise_build import active_level, at_level
 from .noise_set import TALKER, Item
 from .noise_systems import BVC, DTLN, HUSH, NC, NOTHING, System
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 
 NOISES = ("city", "dishes", "white_hum")
 LEVELS = (0, -15, -30)
@@ -74,33 +84,75 @@ def parts(clean: PCM, heard: PCM) -> Iterator[tuple[str, dict[str, float | None]
         )
 
 
-def level(folder: Path) -> dict[str, Any]:
-    """Return what each system does to three calls at each level, and to noise alone.
+Part = tuple[str, str, Path, Settings]
+"""A system, its label in the store, the folder of that, and what was asked for."""
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Let each system hear three calls at each level, and noise alone, in processes.
+
+    What is kept are the figures of what it made of them.
 
     Raises:
         MissingDataError: The noise set is not in the data folder.
         ImportError: A measure is not installed.
     """
+    listed = noise_set.items(settings.data)
+    dataset = noise_set.describe(settings.data, listed)
     noise_scores.check()
-    listed = noise_set.items(folder)
-    calls = [Call(name, listed) for name in NOISES]
-    alone = [i for i in listed if i.kind == "noise" and i.noise not in (TALKER, "babble")]
+    seconds = sum(len(call.clean) for call in _calls(listed)) / RATE
     every = noise_systems.SYSTEMS | noise_systems.VARIANTS
-    loaded, rows = noise_systems.load({name: every[name] for name in NAMES})
-    for name, system in loaded.items():
-        rows[name] = {
-            "version": system.version,
-            **_by_level(system, calls),
-            "noise alone": _alone(system, alone),
+    loaded, missing = noise_systems.load({name: every[name] for name in NAMES})
+    labels = {
+        name: f"{name} {system.version} {dataset['sha256'][:12]}" for name, system in loaded.items()
+    }
+    store.note(
+        {
+            "dataset": dataset,
+            "seconds": seconds,
+            "noises": len(_alone(listed)),
+            "systems": labels,
+            "missing": missing,
         }
-        print(f"noise-level: {name} done", file=sys.stderr)
-    seconds = sum(len(call.clean) for call in calls) / RATE
+    )
+    parts = [(name, label, store.folder, settings) for name, label in labels.items()]
+    processes.each(_hear, parts, settings.jobs, "noise-level")
+
+
+def _hear(part: Part) -> None:
+    name, label, folder, settings = part
+
+    def made() -> dict[str, Any]:
+        listed = noise_set.items(settings.data)
+        system = (noise_systems.SYSTEMS | noise_systems.VARIANTS)[name]()
+        by_level = _by_level(system, _calls(listed))
+        alone = _starts(system, _alone(listed))
+        return {"version": system.version, **by_level, "noise alone": alone}
+
+    Store(folder).json(label, "figures", made)
+
+
+def _calls(listed: Sequence[Item]) -> list[Call]:
+    return [Call(name, listed) for name in NOISES]
+
+
+def _alone(listed: Sequence[Item]) -> list[Item]:
+    return [i for i in listed if i.kind == "noise" and i.noise not in (TALKER, "babble")]
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of each system."""
+    about = store.about()
+    rows = about["missing"] | {
+        name: store.json(label, "figures") for name, label in about["systems"].items()
+    }
     return {
         "task": "noise-level",
-        "what": f"{len(calls)} calls, {seconds:.0f} s, speech {SNR:g} dB above {', '.join(NOISES)},"
-        f" at {USUAL:g} dB of full scale and {-LEVELS[1]} and {-LEVELS[2]} dB below; starts of "
-        f"speech that Silero finds in 20 s each of {len(alone)} noises without any",
-        "dataset": noise_set.describe(folder, listed),
+        "what": f"{len(NOISES)} calls, {about['seconds']:.0f} s, speech {SNR:g} dB above "
+        f"{', '.join(NOISES)}, at {USUAL:g} dB of full scale and {-LEVELS[1]} and {-LEVELS[2]} dB "
+        f"below; starts of speech that Silero finds in 20 s each of {about['noises']} noises "
+        "without any",
+        "dataset": about["dataset"],
         "systems": {name: rows[name] for name in NAMES},
     }
 
@@ -144,7 +196,7 @@ def _means(rows: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
     }
 
 
-def _alone(system: System, items: Sequence[Item]) -> dict[str, int]:
+def _starts(system: System, items: Sequence[Item]) -> dict[str, int]:
     """Return how often Silero hears speech begin in noise, by its level: each is heard twice."""
     starts: dict[str, int] = {}
     for item in items:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,13 @@ import numpy as np
 
 from nearvoice.audio import PCM, to_float32
 
-from . import noise, noise_set, noise_systems
+from . import noise, noise_set, noise_systems, processes
 from .data import MissingDataError, digest
 from .noise_set import TALKER, Item
-from .noise_systems import BVC, LIMITED, NC
+from .noise_systems import BVC, LIMITED, NC, NOTHING
+from .settings import Settings
 from .show import Columns, table
+from .store import Store
 
 Recogniser = Callable[[PCM], str]
 """Words of int16[n] at 16 kHz; each call is a recording of its own."""
@@ -168,69 +169,122 @@ SYSTEMS = noise_systems.SYSTEMS | {
 }
 
 
-def recognised(
-    folder: Path, recogniser: str = DEFAULT, quick: bool = False, out: Path = noise.OUT
-) -> dict[str, Any]:
-    """Return the word error rate of noisy and of clean speech after each system.
+class Part(NamedTuple):
+    """What a process is given."""
 
-    Args:
-        folder: The data folder, with its set "noise".
-        recogniser: ``MODULE:FUNCTION``; the function returns a :data:`Recogniser`.
-        quick: Half of the items only.
-        out: Where answers are kept, as those of the task "noise".
+    system: str
+    """Empty for the clean speech itself."""
+    label: str
+    """Of the system, in the store."""
+    store: Path
+    settings: Settings
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Have what each system makes of each recording recognised, in processes.
+
+    What systems make of them is kept with the predictions of ``noise``.
 
     Raises:
         MissingDataError: The set is not there.
         ImportError: The recogniser is not installed.
-        ValueError: ``recogniser`` is not of that form.
+        ValueError: It is not ``MODULE:FUNCTION``.
     """
-    listed = noise_set.chosen(folder, quick)
-    spoken = [item for item in listed if item.kind != "noise"]
-    dataset = noise_set.describe(folder, listed)
-    recognise = named(recogniser)
-    clean = noise.folder_of(f"clean speech {recogniser} {ASKED}", dataset["sha256"], out)
-    references, against = _references(spoken, recognise, clean)
-    loaded, rows = noise_systems.load(SYSTEMS)
-    usual: list[Heard] = []
-    for name, system in loaded.items():
-        answers = noise.kept(name, system, dataset["sha256"], out)
-        heard = []
-        for item in spoken:
-            path = answers.folder / f"{item.name} {noise.slug(recogniser)} {ASKED}.txt"
-            said = noise.remembered(path, partial(_after, recognise, answers, item))
-            heard.append(Heard(item, words(references[item]), words(said)))
-        usual = usual or heard  # no processing comes first
-        rows[name] = {
-            "version": system.version,
-            **rates(heard),
-            "above no processing": difference(heard, usual),
+    listed = noise_set.chosen(settings.data, settings.quick)
+    named(settings.recogniser)
+    dataset = noise_set.describe(settings.data, listed)
+    loaded, missing = noise_systems.load(SYSTEMS)
+    asked = f"{settings.recogniser} {ASKED} {dataset['sha256'][:12]}"
+    labels = {name: f"{name} {system.version} {asked}" for name, system in loaded.items()}
+    clean = f"clean speech {asked}"
+    store.note(
+        {
+            "dataset": dataset,
+            "recogniser": settings.recogniser,
+            "clean": clean,
+            "systems": labels,
+            "versions": {name: system.version for name, system in loaded.items()},
+            "missing": missing,
         }
-        print(f"noise-words: {name} done", file=sys.stderr)
+    )
+    transcribed = all(item.words for item in spoken(settings))
+    wanted = labels if transcribed else {"": clean} | labels
+    parts = [Part(name, label, store.folder, settings) for name, label in wanted.items()]
+    processes.each(_hear, parts, settings.jobs, "noise-words")
+
+
+def spoken(settings: Settings) -> list[Item]:
+    """Return the items with speech."""
+    listed = noise_set.chosen(settings.data, settings.quick)
+    return [item for item in listed if item.kind != "noise"]
+
+
+def _hear(part: Part) -> None:
+    settings, store = part.settings, Store(part.store)
+    items = spoken(settings)
+    if all(store.path(part.label, item.name, "json").exists() for item in items):
+        return
+    recognise = named(settings.recogniser)
+    if part.system:
+        sha256 = noise_set.describe(settings.data, items)["sha256"]
+        system = SYSTEMS[part.system]()
+        heard = noise.kept(part.system, system, sha256, part.store.with_name("noise")).heard
+    else:
+        heard = _clean
+    for item in items:
+        store.json(part.label, item.name, partial(_after, recognise, heard, item))
+
+
+def _clean(item: Item) -> PCM:
+    return item.clean
+
+
+def _after(recognise: Recogniser, heard: Callable[[Item], PCM], item: Item) -> str:
+    return recognise(heard(item))
+
+
+def score(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return the word error rate of noisy and of clean speech after each system."""
+    about, items = store.about(), spoken(settings)
+    references, against = _references(items, about["clean"], store)
+    heard = {
+        name: [
+            Heard(item, words(references[item]), words(store.json(label, item.name)))
+            for item in items
+        ]
+        for name, label in about["systems"].items()
+    }
+    usual = heard[NOTHING]
+    rows = about["missing"] | {
+        name: {
+            "version": about["versions"][name],
+            **rates(own),
+            "above no processing": difference(own, usual),
+        }
+        for name, own in heard.items()
+    }
     return {
         "task": "noise-words",
-        "what": f"word error rate of {recogniser} in noise, beside one other talker, and of clean "
-        f"speech, {len(spoken)} recordings, against {against}; low and high: how much above that "
-        "without processing, with 95 % confidence",
-        "dataset": dataset,
-        "recogniser": recogniser,
+        "what": f"word error rate of {about['recogniser']} in noise, beside one other talker, and "
+        f"of clean speech, {len(items)} recordings, against {against}; low and high: how much "
+        "above that without processing, with 95 % confidence",
+        "dataset": about["dataset"],
+        "recogniser": about["recogniser"],
         "reference": against,
         "systems": {name: rows[name] for name in SYSTEMS},
     }
 
 
-def _references(
-    items: Sequence[Item], recognise: Recogniser, kept: Path
-) -> tuple[dict[Item, str], str]:
+def _references(items: Sequence[Item], clean: str, store: Store) -> tuple[dict[Item, str], str]:
     """Return what is said in each item, and what that is: transcripts if every item has one."""
     said = {item: item.words for item in items if item.words}
     if len(said) == len(items):
         return said, "transcripts"
-    heard = {
-        item: noise.remembered(kept / f"{item.name}.txt", partial(recognise, item.clean))
-        for item in items
-    }
+    heard = {item: store.json(clean, item.name) for item in items}
     return heard, "what it makes of the clean speech, not transcripts"
 
+
+# ---- report -----------------------------------------------------------------------------------
 
 COLUMNS: Columns = {
     **{key: (f"wer {key}",) for key in ("all", "0 dB", "5 dB", "10 dB", "15 dB", TALKER, "clean")},
@@ -246,7 +300,3 @@ COLUMNS: Columns = {
 def report(result: dict[str, Any]) -> str:
     """Return a table of text with a line for each system."""
     return table(result, COLUMNS)
-
-
-def _after(recognise: Recogniser, answers: noise.Kept, item: Item) -> str:
-    return recognise(answers.heard(item))

@@ -34,23 +34,19 @@ TASKS = {
     "vad-drift": whole(lambda s, _: drift.drift(s.data), drift.report, quick=False),
     "vad-quiet": whole(lambda s, _: quiet.quiet(s.data), quiet.report, quick=False),
     "noise": Task(noise.predict, noise.score, noise.report),
-    "noise-level": whole(lambda s, _: noise_level.level(s.data), noise_level.report, quick=False),
-    "noise-words": whole(
-        lambda s, to: noise_words.recognised(
-            s.data, s.recogniser, s.quick, to.folder.with_name("noise")
-        ),
-        noise_words.report,
-        quick=False,
-    ),
+    "noise-level": Task(noise_level.predict, noise_level.score, noise_level.report, quick=False),
+    "noise-words": Task(noise_words.predict, noise_words.score, noise_words.report, quick=False),
     "turn": Task(turn_accuracy.predict, turn_accuracy.score, turn_accuracy.report),
     "turn-hard": Task(turn_hard.predict, turn_hard.score, turn_hard.report),
     "turn-eot": Task(eot_run.predict, eot_run.score, eot_run.report),
     "call": Task(call.predict, call.score, call.report),
     "vad-window": Task(window.predict, window.score, timed=True),
     "vad-cpu": Task(speed.predict, speed.score, timed=True),
-    "noise-cpu": whole(lambda s, _: noise_cpu.cpu(s.audio, s.rounds), noise_cpu.report),
-    "noise-delay": whole(lambda s, _: noise_delay.delay(s.audio), noise_delay.report, quick=False),
-    "noise-hour": whole(lambda s, _: noise_hour.hour(s.audio), noise_hour.report, quick=False),
+    "noise-cpu": Task(noise_cpu.predict, noise_cpu.score, noise_cpu.report, timed=True),
+    "noise-delay": Task(noise_delay.predict, noise_delay.score, noise_delay.report, quick=False),
+    "noise-hour": Task(
+        noise_hour.predict, noise_hour.score, noise_hour.report, timed=True, quick=False
+    ),
     "turn-speed": Task(turn_speed.predict, turn_speed.score, turn_speed.report, timed=True),
     "kernel-tiles": Task(tiles.predict, tiles.score, timed=True, quick=False),
     "startup": Task(startup.predict, startup.score, timed=True),

@@ -30,6 +30,7 @@ from benchmarks import (
     noise_streams,
     noise_systems,
     noise_words,
+    rounds,
     worker,
 )
 from benchmarks.data import MissingDataError, digest
@@ -566,6 +567,7 @@ def test_the_cost_of_a_frame_is_cpu_time_of_this_thread() -> None:
 
 
 def test_systems_are_measured_in_turn_and_compared_in_the_same_round(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     took = {"fast": 1_000, noise_systems.DTLN: 4_000}
@@ -578,12 +580,14 @@ def test_systems_are_measured_in_turn_and_compared_in_the_same_round(
     loaded = {
         name: System("1", 24_000, lambda stream=stream: stream) for name, stream in streams.items()
     }
-    costs = noise_cpu._costs(loaded, resample(voice(0.5), 16_000, 48_000), 50, 2)
-    figures = noise_cpu._figures(costs, "fast", costs["fast"])
+    call = resample(voice(0.5), 16_000, 48_000)
+    noise_cpu.measure_costs(Store(tmp_path), loaded, call, 50, 2)
+    costs = rounds.measured(Store(tmp_path), "frames of 50 ms", loaded, 2)
+    figures = noise_cpu.figures(costs, "fast")
     assert figures["us_per_10ms"] == {"median": 0.2, "min": 0.2, "max": 0.2}
     assert figures["ratio_to_dtln"]["median"] == 0.25
     assert "ratio_to_hush" not in figures
-    assert len(costs["fast"].frames) == 2 * 10
+    assert [len(turn["frames"]) for turn in costs["fast"]] == [10, 10]
 
 
 @pytest.fixture
@@ -621,8 +625,12 @@ def test_what_differs_is_said_in_decibels_of_the_first() -> None:
 
 @pytest.mark.model
 @pytest.mark.usefixtures("short_minutes")
-def test_ours_are_the_same_in_the_last_minute_of_a_long_call() -> None:
-    result = noise_hour.hour(files.path("sample.wav"), minutes=4)
+def test_ours_are_the_same_in_the_last_minute_of_a_long_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_hour, "MINUTES", 4)
+    result = measured(noise_hour, tmp_path)
+    assert result["what"].startswith("4 minutes")
     for name, row in result["systems"].items():
         assert row["short_frames"] == row["nan"]["not_finite"] == 0
         assert row["differs_db"] < -10  # these minutes are short, and one before it had a NaN
@@ -631,6 +639,7 @@ def test_ours_are_the_same_in_the_last_minute_of_a_long_call() -> None:
 
 
 def test_a_frame_that_takes_long_holds_the_loop_for_as_long(
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import time
@@ -641,10 +650,11 @@ def test_a_frame_that_takes_long_holds_the_loop_for_as_long(
         time.sleep(0.02)
         return frame
 
-    found = noise_cpu._stalls(
-        {"slow": System("1", 24_000, lambda: slow)}, resample(voice(0.5), 16_000, 48_000), 1
-    )
-    assert found["slow"]["median_ms"]["median"] >= 20
+    loaded = {"slow": System("1", 24_000, lambda: slow)}
+    call = resample(voice(0.5), 16_000, 48_000)
+    noise_cpu.measure_stalls(Store(tmp_path), loaded, call, 1)
+    (found,) = rounds.measured(Store(tmp_path), noise_cpu.LOOP, loaded, 1)["slow"]
+    assert found["longest_ms"] >= found["median_ms"] >= 20
 
 
 def test_the_call_that_is_measured_has_noise_under_it() -> None:
@@ -666,6 +676,60 @@ def test_a_task_of_noise_that_is_named_and_has_no_set_fails_with_a_line(
     with pytest.raises(SystemExit, match="1"):
         benchmarks.main(["predict", name, "--data", str(tmp_path), "--out", str(tmp_path)])
     assert f"{name}: skipped: no " in capsys.readouterr().out
+
+
+def test_words_are_recognised_once_and_scored_of_what_was_kept(
+    short: dict[str, Callable[[], System]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def loud(pcm: PCM) -> str:
+        asked.append(len(pcm))
+        return "Loud, loud!" if np.abs(pcm).max() > 2_000 else "quiet"
+
+    monkeypatch.setattr(noise_words, "loud", lambda: loud, raising=False)
+    monkeypatch.setattr(noise_words, "SYSTEMS", short)
+    known = {"folder": tmp_path / "data", "recogniser": "benchmarks.noise_words:loud"}
+    result = measured(noise_words, tmp_path / "noise-words", **known)
+    rows = result["systems"]
+    assert len(asked) == 4  # two recordings, and the same clean: they have no transcripts
+    assert result["reference"].startswith("what it makes of the clean speech")
+    assert 0.0 <= rows[noise_systems.NOTHING]["wer all"] <= 1.0
+    assert rows["peer"] == {"missing": "ModuleNotFoundError: No module named 'peer'"}
+    assert measured(noise_words, tmp_path / "noise-words", **known) == result
+    assert len(asked) == 4
+    assert "peer" in noise_words.report(result)
+
+
+def test_levels_are_measured_once_of_each_system(
+    short: dict[str, Callable[[], System]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_level, "NAMES", tuple(short))
+    for measure in ("pesq", "stoi"):
+        monkeypatch.setattr(noise_scores, measure, lambda clean, heard: 1.0)
+    monkeypatch.setattr(noise, "probabilities", lambda pcm: np.zeros(len(pcm) // 512))
+    result = measured(noise_level, tmp_path / "kept", folder=tmp_path / "data")
+    assert result["systems"][noise_systems.NOTHING]["-15 dB"]["from 1 s"]["pesq"] == 1.0
+    assert "missing" in result["systems"]["peer"]
+    monkeypatch.setattr(noise_level, "_by_level", lambda *_: pytest.fail("asked again"))
+    assert measured(noise_level, tmp_path / "kept", folder=tmp_path / "data") == result
+
+
+def test_delays_are_kept_for_each_system_and_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {
+        "late": lambda: System("1", 16_000, lambda: late_by(160)),
+        noise_systems.NOTHING: lambda: System("", 16_000, lambda: late_by(0)),
+    }
+    monkeypatch.setattr(noise_systems, "SYSTEMS", known)
+    monkeypatch.setattr(noise_delay, "SECONDS", 2.0)
+    result = measured(noise_delay, tmp_path)
+    assert result["systems"] == {
+        "late": {"version": "1", "16 kHz, 10 ms": 10.0, "16 kHz, 50 ms": 10.0}
+    }
+    assert "late" in noise_delay.report(result)
+    assert noise_delay.score(Settings(), Store(tmp_path)) == result
 
 
 # ---- ours -------------------------------------------------------------------------------------
