@@ -57,8 +57,8 @@ def _score(asked: argparse.Namespace) -> None:
 
 def _report(asked: argparse.Namespace) -> None:
     report.write(_results(asked), asked.to)
-    if asked.readme:
-        report.readme(_results(asked), asked.readme)
+    for document in asked.documents:
+        report.document(_results(asked), document)
 
 
 def _data(asked: argparse.Namespace) -> None:
@@ -181,7 +181,14 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to", type=Path, default=OUT, help="folder of the pages (default: %(default)s)"
     )
-    parser.add_argument("--readme", type=Path, help="document whose tables are made anew")
+    parser.add_argument(
+        "--documents",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="PATH",
+        help="such as README.md: their tables are made anew",
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

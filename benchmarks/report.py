@@ -1,4 +1,4 @@
-"""Results as pages: ``benchmarks.md``, ``benchmarks.html``, and the tables of the README."""
+"""Results as pages: ``benchmarks.md``, ``benchmarks.html``, and the tables of other documents."""
 
 from __future__ import annotations
 
@@ -30,8 +30,6 @@ from .report_tables import (
 )
 
 TITLE = "nearvoice, measured"
-README = ("vad", "turn", "noise", "call")
-"""Tables that the README may have."""
 
 
 class Plot(NamedTuple):
@@ -175,10 +173,10 @@ def measured_on(result: Mapping[str, Any]) -> str:
     return f"{where}, {machine['date'][:10]}, commit {machine['commit'][:8]}{busy}"
 
 
-# ---- README -----------------------------------------------------------------------------------
+# ---- documents --------------------------------------------------------------------------------
 
 
-def readme(results: Path, path: Path) -> None:
+def document(results: Path, path: Path) -> None:
     """Make the tables of a document anew: what is between ``<!-- table: NAME -->`` and its end."""
     path.write_text(filled(path.read_text("utf-8"), suite.read(results)), "utf-8")
 

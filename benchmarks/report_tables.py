@@ -255,9 +255,39 @@ CALL = Table(
         _figure("barge-in, ms", 0, "lower", "call", "barge_in_ms_median"),
     ),
 )
-"""Its systems are those of the result."""
+"""Its systems are those of the result, as are those of the next two."""
+PARTS = Table(
+    "parts",
+    "Where the time of one second of sound goes",
+    "path, and part of it",
+    (),
+    (
+        _figure("µs of CPU", 0, "lower", "parts", "us", "median"),
+        _figure("share", 2, "lower", "parts", "share"),
+    ),
+)
+FLOORS = Table(
+    "floors",
+    "Networks and their floors",
+    "network",
+    (),
+    (
+        _figure("million multiply-adds", 2, "lower", "floors", "mmacs"),
+        _figure("kB of weights", 0, "lower", "floors", "weights_kb"),
+        _figure("µs a step", 1, "lower", "floors", "hot", "us", "median"),
+        _figure("floor", 1, "lower", "floors", "hot", "floor_us"),
+        _figure("times", 1, "lower", "floors", "hot", "times_floor"),
+        _figure("µs, caches cold", 1, "lower", "floors", "cold", "us", "median"),
+        _figure("floor, cold", 1, "lower", "floors", "cold", "floor_us"),
+        _figure("times, cold", 1, "lower", "floors", "cold", "times_floor"),
+    ),
+)
 TABLES = {
-    table.name: table for table in (CALL, VAD, VAD_NOISE, TURN, TURN_ACCURACY, NOISE, START, MEMORY)
+    table.name: table
+    for table in (
+        *(CALL, VAD, VAD_NOISE, TURN, TURN_ACCURACY, NOISE, START, MEMORY),
+        *(PARTS, FLOORS),
+    )
 }
 
 
@@ -343,7 +373,7 @@ def _systems(table: Table, results: Results) -> Iterator[System]:
     yield from table.systems
     if not table.systems:
         for name in results.get(table.tasks[0], {}).get("systems", {}):
-            yield System(name, name.startswith("nearvoice"))
+            yield System(name, name.startswith("nearvoice") and ": " not in name)
 
 
 def _value(figure: Figure, system: System, results: Results) -> float | None:

@@ -78,7 +78,7 @@ def _measure(
     listeners: dict[str, VAD | None] = {**_nothing(condition), **vads}
 
     def ask(name: str) -> Figures:
-        cost, durations = asyncio.run(_turn(listeners[name], audio, condition))
+        cost, durations = asyncio.run(turn(listeners[name], audio, condition))
         return {"cpu_ms": cost, "inference_s": statistics.median(durations) if durations else None}
 
     count = _count(condition, settings.rounds)
@@ -144,7 +144,7 @@ def rows(
     return ({NOTHING: {"cpu_ms_per_audio_s": spread(nothing)}} if nothing else {}) | figures
 
 
-async def _turn(
+async def turn(
     vad: VAD | None, audio: list[rtc.AudioFrame], condition: Condition
 ) -> tuple[float, list[float]]:
     """Return CPU ms per second of audio, and the inference durations of all events."""

@@ -105,11 +105,15 @@ def test_every_system_can_be_missing() -> None:
 # ---- the documents ----------------------------------------------------------------------------
 
 
-def test_the_tables_of_the_readme_are_those_of_the_results() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+@pytest.mark.parametrize(
+    ("path", "tables"),
+    [("README.md", {"vad", "turn", "noise", "call"}), ("docs/performance.md", {"parts", "floors"})],
+)
+def test_the_tables_of_a_document_are_those_of_the_results(path: str, tables: set[str]) -> None:
+    text = (ROOT / path).read_text("utf-8")
     made = report.filled(text, suite.read(CITED))
-    assert text == made, "run python -m benchmarks report --readme README.md (docs/benchmarking.md)"
-    assert {"vad", "turn", "noise"} <= set(re.findall("<!-- table: (.*?) -->", text))
+    assert text == made, "run python -m benchmarks report --documents (docs/benchmarking.md)"
+    assert tables <= set(re.findall("<!-- table: (.*?) -->", text))
 
 
 def test_a_table_of_a_document_that_disagrees_is_made_anew() -> None:
