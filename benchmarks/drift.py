@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import functools
 import timeit
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, NamedTuple
 
 from nearvoice import SileroVAD
 from nearvoice.audio import Samples
 from nearvoice.drift import FADING, PATIENCE, QUIET, DriftGuard
 
-from . import data, sounds, systems
-from .cures import CHOICES, OFF, OURS, RULES, Cure
+from . import data, processes, sounds, systems
+from .cures import CHOICES, OFF, OURS, RULES
 from .data import Clip
 from .hearing import WINDOW
 from .recovery import SEED, Figures, Speech, Table, cut, places, speech_of, worst
+from .settings import Settings
+from .store import Store
 
 RATES = (16_000, 8_000)
 LENGTHS = (10, 60, 600)
@@ -51,6 +50,8 @@ def preludes() -> dict[str, sounds.Prelude]:
     }
 
 
+FEW = ("stationary noise", "hold music", "menu beeps")
+"""Preludes of other choices."""
 GOES_ON = ("stationary noise", "crowded room")
 """Preludes that go on under the speech, too."""
 
@@ -87,71 +88,106 @@ WHAT = (
 )
 
 
-def drift(folder: Path, kernel: systems.Kernel = "numpy") -> dict[str, Any]:
-    """Return the tables of all rules, and of other choices on a part.
+class Part(NamedTuple):
+    """What a process is given: some cures, at a rate, before some speech."""
 
-    Args:
-        folder: The data folder, see :data:`benchmarks.data.SOURCES`; without its "ami" set the
-            rows of that are left out.
-        kernel: What runs the network.
+    which: str
+    """"rules", "choices", or "ami": the rules, before meetings."""
+    rate: int
+    settings: Settings
+    store: Path
+
+
+def predict(settings: Settings, store: Store) -> None:
+    """Hear speech after every prelude with every cure, in processes.
+
+    What is kept are the figures of what was heard. Without the "ami" set there are none of it.
 
     Raises:
         MissingDataError: The "ten" set is not in the data folder.
     """
-    clips, before = data.ten(folder), preludes()
+    clips, meetings = data.ten(settings.data), _meetings(settings)
+    kernels = {model.kernel for model in map(_model, RATES)}
+    store.note(
+        {
+            "kernel": kernels.pop(),
+            "clips": {"ten": len(clips), "ami": len(meetings)},
+            "guard_us": cost(),
+        }
+    )
+    parts = [
+        Part(which, rate, settings, store.folder)
+        for which in ("rules", "choices", *(("ami",) if meetings else ()))
+        for rate in RATES
+    ]
+    processes.each(_keep, parts, settings.jobs, "vad-drift")
+
+
+def _model(rate: int) -> SileroVAD:
+    return systems.model(rate, "auto")
+
+
+def _meetings(settings: Settings) -> list[Clip]:
     try:
-        meetings = data.ami(folder, "test")
+        return data.ami(settings.data, "test")
     except data.MissingDataError:
-        meetings = []
+        return []
+
+
+def _keep(part: Part) -> None:
+    Store(part.store).json(part.which, str(part.rate), lambda: _tables(part))
+
+
+def _tables(part: Part) -> dict[str, Any]:
+    """Return the figures of each cure: "rows" and "false"."""
+    clips, before = data.ten(part.settings.data), preludes()
     longest = max(places(LENGTHS[-1], len(clips))) * WINDOW + 1
-    heard = {name: prelude(longest, SEED) for name, prelude in before.items()}
-    models = [systems.model(rate, kernel) for rate in RATES]
+    chosen = FEW if part.which == "choices" else tuple(before)
+    windows = {name: cut(before[name](longest, SEED), part.rate) for name in chosen}
+    lengths = LENGTHS if part.which == "rules" else (60,)
+    if part.which == "rules":
+        follow = _follow(clips, before, part.rate)
+    else:
+        clips = _meetings(part.settings) if part.which == "ami" else clips
+        follow = {"clean": speech_of(clips, part.rate)}
+    found = {}
+    for system, cure in (CHOICES if part.which == "choices" else RULES).items():
+        table = Table(_model(part.rate), cure)
+        table.without(follow)
+        for name in chosen:
+            table.after(name, windows[name], lengths, follow)
+        found[system] = {"rows": table.rows, "false": table.false}
+    return found
+
+
+def score(_: Settings, store: Store) -> dict[str, Any]:
+    """Return the tables of all rules, and of other choices on a part."""
+    about = store.about()
     rules: dict[str, Any] = {name: {} for name in RULES}
     choices: dict[str, Any] = {name: {} for name in CHOICES}
-    for model in models:
-        rate = model.sample_rate
-        windows = {name: cut(samples, rate) for name, samples in heard.items()}
-        follow = _follow(clips, before, rate)
-        _fill(rules, RULES, model, windows, LENGTHS, follow)
-        few = {name: windows[name] for name in ("stationary noise", "hold music", "menu beeps")}
-        _fill(choices, CHOICES, model, few, (60,), {"clean": follow["clean"]})
-        if meetings:
-            meeting = {"clean": speech_of(meetings, rate)}
-            _fill(rules, RULES, model, windows, (60,), meeting, suffix=" ami")
+    for rate in RATES:
+        _fill(rules, store.json("rules", str(rate)), str(rate))
+        _fill(choices, store.json("choices", str(rate)), str(rate))
+        if about["clips"]["ami"]:
+            _fill(rules, store.json("ami", str(rate)), f"{rate} ami")
     return {
         "task": "vad-drift",
         "what": WHAT,
         "seed": SEED,
-        "kernel": models[0].kernel,
+        "kernel": about["kernel"],
         "constants": {"quiet": QUIET, "patience": PATIENCE, "fading": FADING},
-        "clips": {"ten": len(clips), "ami": len(meetings)},
-        "guard_us": cost(),
+        "clips": about["clips"],
+        "guard_us": about["guard_us"],
         "systems": rules,
         "choices": choices,
     }
 
 
-def _fill(
-    tables: dict[str, Any],
-    cures: dict[str, Cure],
-    model: SileroVAD,
-    preludes: dict[str, npt.NDArray[np.float32]],
-    lengths: Sequence[int],
-    follow: dict[str, Speech],
-    suffix: str = "",
-) -> None:
-    reference: dict[str, Figures] = {}
-    for system, cure in cures.items():
-        table = Table(model, cure)
-        table.without(follow)
-        for name, windows in preludes.items():
-            table.after(name, windows, lengths, follow)
-        reference = reference or table.rows
-        tables[system][f"{model.sample_rate}{suffix}"] = {
-            "worst": worst(table.rows, reference),
-            "false": table.false,
-            "rows": table.rows,
-        }
+def _fill(tables: dict[str, Any], found: Mapping[str, Any], rate: str) -> None:
+    """Add how far each is behind the first of them, which cures nothing."""
+    reference: dict[str, Figures] = next(iter(found.values()))["rows"]
+    for system, one in found.items():
+        tables[system][rate] = {"worst": worst(one["rows"], reference), **one}
 
 
 def cost() -> dict[str, float]:

@@ -6,17 +6,19 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nearvoice.silero import SileroVAD
 from nearvoice.speech import SpeechOptions
 
 from . import data, hearing, metrics, systems
 from .hearing import WINDOW
 from .metrics import Scores
 from .quiet_sets import AFTER, Set, group, sets, silent
+from .settings import Settings
+from .store import Store
 from .thresholds import RULES, Rule, decide, learnt
 
 WHAT = (
@@ -26,37 +28,64 @@ WHAT = (
 )
 
 
-def quiet(folder: Path, kernel: systems.Kernel = "numpy", minutes: float = 10.0) -> dict[str, Any]:
-    """Return the figures of every way to choose a threshold, on every set.
+MINUTES = 10.0
+"""Of each noise without speech."""
 
-    Args:
-        folder: The data folder, see :data:`benchmarks.data.SOURCES`.
-        kernel: What runs the network.
-        minutes: Of each noise without speech.
+
+def predict(settings: Settings, store: Store) -> None:
+    """Keep what the network says of each window of every set, and of noises without speech.
 
     Raises:
         MissingDataError: A labelled set is not in the data folder.
     """
-    network = systems.model(16_000, kernel)
+    network = systems.model(16_000, "auto")
+    spoken, noises = [], []
+    for name, streams in sets(settings.data):
+        spoken.append(name)
+        print(name, file=sys.stderr)
+        store.arrays(SPEECH, name, lambda streams=streams: _said(network, streams))  # type: ignore[misc]
+    for name, sound, _ in silent(data.ten(settings.data), MINUTES):
+        noises.append(name)
+        print(name, file=sys.stderr)
+        store.arrays(NOISE, name, lambda sound=sound: {"0": hearing.probabilities(network, sound)})  # type: ignore[misc]
+    store.note(
+        {"kernel": network.kernel, "us_per_window": _cost(), "sets": spoken, "noises": noises}
+    )
+
+
+SPEECH, NOISE = "speech", "noise"
+
+
+def _said(network: SileroVAD, streams: Set) -> dict[str, Scores]:
+    return {
+        str(at): hearing.probabilities(network, clip.samples) for at, clip in enumerate(streams)
+    }
+
+
+def score(settings: Settings, store: Store) -> dict[str, Any]:
+    """Return the figures of every way to choose a threshold, on every set.
+
+    Raises:
+        MissingDataError: A labelled set, which has the labels, is not in the data folder.
+    """
+    about = store.about()
     described: dict[str, dict[str, float]] = {}
     figures: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in RULES}
-    for name, streams in sets(folder):
-        print(name, file=sys.stderr)
-        heard = [hearing.probabilities(network, clip.samples) for clip in streams]
+    for name, streams in sets(settings.data):
+        heard = [*store.arrays(SPEECH, name).values()]
         described[name] = _ceiling(streams, heard)
         for rule, how in RULES.items():
             figures[rule][name] = _figures(how, streams, heard)
     starts: dict[str, dict[str, dict[str, float]]] = {name: {} for name in RULES}
-    for name, sound, begin in silent(data.ten(folder), minutes):
-        print(name, file=sys.stderr)
-        said = hearing.probabilities(network, sound)
+    for name, _, begin in silent(data.ten(settings.data), MINUTES):
+        said = store.arrays(NOISE, name)["0"]
         for rule, how in RULES.items():
             starts[rule][name] = _starts(how, said, begin)
     return {
         "task": "vad-quiet",
         "what": WHAT,
-        "kernel": network.kernel,
-        "us_per_window": _cost(),
+        "kernel": about["kernel"],
+        "us_per_window": about["us_per_window"],
         "data": {name: source.url for name, source in data.SOURCES.items()},
         "sets": described,
         "systems": {

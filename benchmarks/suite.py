@@ -39,24 +39,6 @@ class Task(NamedTuple):
     """Whether it has a place in a quick run."""
 
 
-def whole(
-    run: Callable[[Settings, Store], Result],
-    report: Callable[[Result], str] = show,
-    quick: bool = True,
-) -> Task:
-    """Return a task that makes its figures as it asks: they are its one prediction.
-
-    What it keeps in the store besides is not asked again.
-    """
-    return Task(
-        lambda settings, store: store.note(run(settings, store)),
-        lambda _, store: dict(store.about()),
-        report,
-        timed=True,
-        quick=quick,
-    )
-
-
 class Skipped(NamedTuple):
     """A task that could not be run."""
 

@@ -4,6 +4,7 @@ import pytest
 from benchmarks import data, quiet, quiet_sets, sounds, thresholds
 from benchmarks.data import HOP, RATE
 from tests.clips import bursts, steady
+from tests.measuring import measured
 
 
 @pytest.mark.model
@@ -12,7 +13,8 @@ def test_the_table_has_every_system_on_every_set(monkeypatch, tmp_path):
     monkeypatch.setattr(quiet, "sets", lambda folder: iter(few))
     monkeypatch.setattr(data, "ten", lambda folder: [bursts("d")])
     monkeypatch.setattr(sounds, "noises", lambda: {"hiss": steady(3.0)})
-    result = quiet.quiet(tmp_path, minutes=0.05)
+    monkeypatch.setattr(quiet, "MINUTES", 0.05)
+    result = measured(quiet, tmp_path / "kept", folder=tmp_path)
     assert result["systems"].keys() == thresholds.RULES.keys()
     assert result["sets"].keys() == dict(few).keys()
     for figures in result["systems"].values():

@@ -9,6 +9,7 @@ from benchmarks.data import FRAME_SECONDS, HOP, Clip
 from nearvoice import SileroVAD
 from nearvoice.audio import resample, to_float32
 from tests.clips import data_folder
+from tests.measuring import measured
 from tests.offline import sample
 
 
@@ -50,7 +51,9 @@ def test_the_table_has_every_rule_and_is_reported(
     few = {name: cures.RULES[name] for name in (cures.OFF, cures.OURS)}
     monkeypatch.setattr(drift, "RULES", few)
     monkeypatch.setattr(drift, "CHOICES", {cures.OFF: few[cures.OFF]})
-    result = json.loads(json.dumps(drift.drift(data_folder(tmp_path))))
+    result = json.loads(
+        json.dumps(measured(drift, tmp_path / "kept", folder=data_folder(tmp_path)))
+    )
     assert result["kernel"] in ("numba", "numpy")
     assert result["systems"].keys() == few.keys()
     assert result["systems"][cures.OURS].keys() == {"8000"}
