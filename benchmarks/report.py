@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 
-from . import suite
+from . import claims, suite
+from .document_tables import MAKERS
 from .report_tables import (
     CALL,
     MEMORY,
@@ -177,8 +178,19 @@ def measured_on(result: Mapping[str, Any]) -> str:
 
 
 def document(results: Path, path: Path) -> None:
-    """Make the tables of a document anew: what is between ``<!-- table: NAME -->`` and its end."""
-    path.write_text(filled(path.read_text("utf-8"), suite.read(results)), "utf-8")
+    """Make the tables and the figures of a document anew, and leave the rest as it is."""
+    path.write_text(current(path, suite.read(results)), "utf-8")
+
+
+def current(path: Path, results: Results) -> str:
+    """Return what a document says with its tables, and the figures of its claims, of results.
+
+    Raises:
+        KeyError: It names a table that there is not.
+        LostClaimError: It does not have a sentence of :data:`benchmarks.claims.CLAIMS`.
+    """
+    text = filled(path.read_text("utf-8"), results)
+    return claims.told(text, claims.CLAIMS.get(path.name, ()), results)
 
 
 def filled(text: str, results: Results) -> str:
@@ -189,10 +201,15 @@ def filled(text: str, results: Results) -> str:
     """
 
     def made(found: re.Match[str]) -> str:
-        table = TABLES[found[1]]
-        return f"<!-- table: {found[1]} -->\n{grid(table, rows(table, results))}<!-- end -->"
+        return f"<!-- table: {found[1]} -->\n{_table(found[1], results)}<!-- end -->"
 
     return re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", made, text, flags=re.DOTALL)
+
+
+def _table(name: str, results: Results) -> str:
+    if (make := MAKERS.get(name)) is not None:
+        return make(results)
+    return grid(TABLES[name], rows(TABLES[name], results))
 
 
 # ---- page -------------------------------------------------------------------------------------
