@@ -36,7 +36,6 @@ from .settings import Settings
 from .show import Columns, table
 from .store import MissingPredictionError, Store
 
-OUT = Path("out/noise")
 MADE = 1
 """Higher each time a system is asked, or its answer measured, in another way: what was kept of
 times before is not used then."""
@@ -92,7 +91,7 @@ class Kept:
             return kept["out"], int(kept["late"])
 
 
-def kept(name: str, system: System, dataset: str, out: Path = OUT) -> Kept:
+def kept(name: str, system: System, dataset: str, out: Path) -> Kept:
     """Return where the answers of a system to a set are kept.
 
     Args:
