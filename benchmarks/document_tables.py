@@ -64,6 +64,50 @@ def languages(results: Results) -> str:
     return grid(["language", "pairs", *_LANGUAGES], map(row, named))
 
 
+# ---- the turn detector's model card -----------------------------------------------------------
+
+_INTERVALS = {"AUC": "auc", "TNR .95": "tnr at .95", "TNR .993": "tnr at .993"}
+
+
+def _spread(row: Row, figure: str) -> str:
+    low, high = row["interval"][figure]
+    return f"{row[figure]:.3f} ({low:.3f} to {high:.3f})"
+
+
+def card(results: Results) -> str:
+    """Return the figures of each language with their intervals."""
+    systems = results["turn"]["systems"]
+    means = (turn_figures.MEAN, turn_figures.OTHERS)
+
+    def cells(language: str) -> Iterator[str]:
+        row, words = (systems[name][language] for name in ("nearvoice", "counting words"))
+        yield language
+        yield "" if language in means else str(row["n"])
+        yield from (_spread(row, figure) for figure in _INTERVALS.values())
+        for rate in ("tpr", "tnr"):
+            yield "" if language in means else f"{row['shipped'][rate]['value']:.3f}"
+        yield f"{words['auc']:.3f}"
+        above = row["above words"]["auc"]
+        yield f"{above['value']:+.3f} ({above['low']:+.3f} to {above['high']:+.3f})"
+
+    headings = ["language", "pairs", *_INTERVALS, "TPR", "TNR", "words", "above words"]
+    return grid(headings, ([*cells(name)] for name in (*turn_hard.LANGUAGES, *means)))
+
+
+def card_sources(results: Results) -> str:
+    """Return the figures of each language and source, and of what was recognised."""
+    rows = results["turn"]["systems"]["nearvoice"]
+    recognised = {"en dstc10, real recognised speech": rows[turn_figures.HEARD]}
+
+    def cells(name: str, row: Row) -> Iterator[str]:
+        yield from (name, str(row["n"]), _spread(row, "auc"))
+        yield from (f"{row[figure]:.3f}" for figure in ("tnr at .95", "tnr at .993"))
+
+    every = dict(sorted(rows[turn_figures.SOURCES].items())) | recognised
+    headings = ["language and source", "pairs", *_INTERVALS]
+    return grid(headings, ([*cells(name, row)] for name, row in every.items()))
+
+
 _HARD = {
     "shipped": ("shipped", "accuracy", "value"),
     "for .95": ("dev 0.95", "accuracy", "value"),
@@ -324,6 +368,8 @@ def noises(results: Results) -> str:
 
 MAKERS: dict[str, Callable[[Results], str]] = {
     "turn-languages": languages,
+    "turn-card": card,
+    "turn-card-sources": card_sources,
     "turn-hard": hard,
     "turn-phenomena": phenomena,
     "noise-words": recogniser,

@@ -49,7 +49,7 @@ def count(path: Path, feeds: Feeds | None = None) -> int:
 
 def of_node(op: str, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> int:
     """Return the multiply-adds of a node: 0 of one that multiplies no matrix."""
-    if op in ("MatMul", "MatMulInteger", "MatMulNBits", "Gemm", "FusedMatMul"):
+    if op.startswith("MatMul") or op in ("Gemm", "FusedMatMul"):
         return math.prod(outputs[0]) * inputs[0][-1]
     if op in ("Conv", "ConvInteger"):
         return math.prod(outputs[0]) * math.prod(inputs[1][1:])

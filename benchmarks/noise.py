@@ -49,10 +49,17 @@ Figures = dict[str, float | None]
 
 
 class Kept:
-    """What one system made of items, and its figures, in a folder."""
+    """What one system made of items, and its figures, in a folder.
 
-    def __init__(self, system: System | None, folder: Path) -> None:
+    Args:
+        system: Answers what is not there yet; None where everything is.
+        folder: Of answers and figures.
+        opinions: Whether DNSMOS is one of the figures.
+    """
+
+    def __init__(self, system: System | None, folder: Path, opinions: bool = True) -> None:
         self._system = system
+        self._opinions = opinions
         self.folder = folder
 
     def heard(self, item: Item) -> PCM:
@@ -68,7 +75,8 @@ class Kept:
         """Return the figures of an item."""
 
         def measured() -> str:
-            return json.dumps(measure(item, self.heard(item)) | {"delay_ms": self.delay(item)})
+            found = measure(item, self.heard(item), self._opinions)
+            return json.dumps(found | {"delay_ms": self.delay(item)})
 
         figures: Figures = json.loads(remembered(self.folder / f"{item.name}.json", measured))
         return figures
@@ -125,8 +133,14 @@ def remembered(path: Path, make: Callable[[], str]) -> str:
 # ---- measure ----------------------------------------------------------------------------------
 
 
-def measure(item: Item, heard: PCM) -> Figures:
-    """Return every figure of what a system made of an item, those that its kind has."""
+def measure(item: Item, heard: PCM, opinions: bool = True) -> Figures:
+    """Return every figure of what a system made of an item, those that its kind has.
+
+    Args:
+        item: What was heard.
+        heard: What came out.
+        opinions: Whether to ask DNSMOS, which takes longer than all the rest.
+    """
     speech = _speech(item)
     said = probabilities(heard)
     found = noise_scores.detected(speech, said)
@@ -139,7 +153,7 @@ def measure(item: Item, heard: PCM) -> Figures:
         "si_sdr": noise_scores.si_sdr(item.clean, heard),
         "auc": metrics.roc_auc(speech, said),
     }
-    if item.kind == "mix" and item.noise != TALKER and item.snr in OPINIONS:
+    if opinions and item.kind == "mix" and item.noise != TALKER and item.snr in OPINIONS:
         figures |= {f"mos_{k}": v for k, v in noise_scores.dnsmos(heard)._asdict().items()}
     return figures
 
@@ -290,8 +304,8 @@ def _hear(part: _Part) -> None:
 
 
 def _measure(part: _Part) -> None:
-    _, folder, settings = part
-    answers = Kept(None, folder)
+    name, folder, settings = part
+    answers = Kept(None, folder, opinions=name in noise_systems.SYSTEMS)
     for item in noise_set.chosen(settings.data, settings.quick):
         answers.figures(item)
 

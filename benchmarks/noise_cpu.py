@@ -22,7 +22,7 @@ from livekit import rtc
 from nearvoice import Denoiser
 from nearvoice.audio import PCM, Samples, resample, to_float32, to_int16
 
-from . import noise_systems, rounds
+from . import noise_systems, rounds, systems
 from .noise_systems import BVC, DENOISE, DTLN, HUSH, NC, NOTHING, Stream, System
 from .playback import frames, recording
 from .rounds import spread
@@ -39,7 +39,7 @@ SNR = 15.0
 KERNELS = ("numba", "onnxruntime", "numpy")
 FRAMES = (50, 10)
 """Milliseconds of a frame: what a room delivers by default, and what a track does."""
-STALL_SECONDS = 5.0
+STALL_SECONDS = 3.0
 FEW = 3
 """Rounds of what takes long: a loop in real time, and new processes."""
 LOOP, START = "loop", "start"
@@ -58,6 +58,7 @@ def predict(settings: Settings, store: Store) -> None:
         NotCompiledError: The numba kernel has not been compiled.
     """
     check_compiled()
+    systems.compile_bytecode()
     loaded, missing = noise_systems.load(_systems())
     call = noisy(recording(settings.audio, 48_000, SECONDS))
     few = min(settings.rounds, FEW)

@@ -190,7 +190,12 @@ def current(path: Path, results: Results) -> str:
         LostClaimError: It does not have a sentence of :data:`benchmarks.claims.CLAIMS`.
     """
     text = filled(path.read_text("utf-8"), results)
-    return claims.told(text, claims.CLAIMS.get(path.name, ()), results)
+    return claims.told(text, _claims(path), results)
+
+
+def _claims(path: Path) -> tuple[claims.Claim, ...]:
+    """Return what a document claims; a README of a folder is not that of the project."""
+    return claims.CLAIMS.get(path.name, ()) if path.parent.name != "turn" else ()
 
 
 def filled(text: str, results: Results) -> str:

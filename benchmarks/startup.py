@@ -76,6 +76,7 @@ def predict(settings: Settings, store: Store) -> None:
         NotCompiledError: The numba kernel has not been compiled.
     """
     systems.check_compiled()
+    systems.compile_bytecode()
     _, missing = systems.load(systems.VADS)
     there = [name for name in STEPS if name not in missing]
     store.note({"rounds": settings.rounds, "systems": there, "missing": missing})

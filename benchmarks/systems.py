@@ -6,14 +6,17 @@ both become a row that says so.
 
 from __future__ import annotations
 
+import compileall
 import ctypes
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from livekit.agents.vad import VAD
 
+import nearvoice
 from nearvoice import silero as network
 
 T = TypeVar("T")
@@ -74,6 +77,17 @@ def check_compiled() -> None:
     kernel, why = network.choose_kernel()
     if kernel != "numba":
         raise NotCompiledError(why)
+
+
+def compile_bytecode() -> None:
+    """Compile our modules to bytecode, as pip does with those that it installs.
+
+    Where ``PYTHONDONTWRITEBYTECODE`` is set, each import from a checkout would do it anew.
+    """
+    from livekit.plugins import nearvoice as plugin
+
+    for package in (nearvoice, plugin):
+        compileall.compile_dir(str(Path(str(package.__file__)).parent), quiet=1)
 
 
 # ---- ours -------------------------------------------------------------------------------------

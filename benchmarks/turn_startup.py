@@ -133,6 +133,7 @@ ROUNDS = 3
 
 def predict(settings: Settings, store: Store) -> None:
     """Measure what a new process pays for each system (Linux), systems in turn."""
+    systems.compile_bytecode()
     folder, missing = _shape(settings.quick)
     taken = {name: step for name, step in steps(folder).items() if name not in missing}
     for name in track([*taken], f"{WHAT}, pages of the disk"):

@@ -8,6 +8,8 @@ is Linux's own account of each process, ``/proc/PID/smaps_rollup``:
 - resident memory (RSS): each page in full, shared or not. It is what ``top`` shows.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -45,10 +47,14 @@ PHASES = {
 }
 """Name of a phase in ``worker_agent`` -> in a result. At the end of each all jobs wait and are
 measured at once, but for the first: they are not started at once, so each measures itself."""
-ROUNDS = 3
+ROUNDS = 2
 """Enough: memory hardly differs from round to round, and each takes minutes."""
 LIMIT = 180.0
 """Seconds within which all jobs must reach the next phase."""
+_PATIENCE = 5.0
+"""Seconds that what a worker leaves behind may take to end."""
+_SUBREAPER = 36
+"""``PR_SET_CHILD_SUBREAPER`` of prctl(2)."""
 
 
 class Memory(NamedTuple):
@@ -261,6 +267,7 @@ def run(steps: tuple[str, str], jobs: int, call: Path | None = None) -> Worker:
 def _worker(folder: Path, jobs: int, *steps: str) -> Iterator[subprocess.Popen[str]]:
     """Start a worker in a session of its own; nothing of it is left afterwards."""
     command = [sys.executable, "-m", "benchmarks.worker_agent", str(folder), str(jobs), *steps]
+    _adopt()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, text=True, start_new_session=True
@@ -271,6 +278,36 @@ def _worker(folder: Path, jobs: int, *steps: str) -> Iterator[subprocess.Popen[s
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        _wait_for_rest(process.pid)
+
+
+def _adopt() -> None:
+    """Become the parent of whatever processes of ours leave behind (Linux).
+
+    What those used is then known as our own when they are waited for, and not as that of others.
+    """
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def _wait_for_rest(session: int) -> None:
+    """Wait for what a session left behind; what does not end in time is killed."""
+    deadline = time.monotonic() + _PATIENCE
+    while left := _left(session):
+        for pid in left:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        time.sleep(0.05)
+
+
+def _left(session: int) -> list[int]:
+    """Return our children of a session."""
+    return [
+        pid
+        for pid, fields in _processes()
+        if int(fields[1]) == os.getpid() and int(fields[3]) == session
+    ]
 
 
 def _reached(folder: Path, phase: str, jobs: int, process: subprocess.Popen[str]) -> list[Path]:
@@ -306,15 +343,18 @@ def _memory(pid: int) -> Memory:
 
 def _parents() -> dict[int, int]:
     """Return the parent of every process."""
-    parents = {}
+    return {pid: int(fields[1]) for pid, fields in _processes()}
+
+
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    """Yield every process with its state, parent, group, session and so on."""
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             state = path.read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended
         # the name in parentheses may hold anything, spaces and parentheses too
-        parents[int(path.parent.name)] = int(state.rpartition(")")[2].split()[1])
-    return parents
+        yield int(path.parent.name), state.rpartition(")")[2].split()
 
 
 def descendants(root: int, parents: Mapping[int, int]) -> list[int]:

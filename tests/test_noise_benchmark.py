@@ -354,7 +354,9 @@ def short(
     monkeypatch.setattr(noise_systems, "SYSTEMS", known)
     monkeypatch.setattr(noise_systems, "VARIANTS", {})
     monkeypatch.setattr(noise_scores, "MEASURES", ())
-    monkeypatch.setattr(noise, "measure", lambda item, heard: {"pesq": float(len(heard) > 0)})
+    monkeypatch.setattr(
+        noise, "measure", lambda item, heard, opinions: {"pesq": float(len(heard) > 0)}
+    )
     return known
 
 
