@@ -3,7 +3,7 @@ ARGS ?=
 QUICK ?=
 RUN := scripts/venv
 
-.PHONY: demo test check bench bench-guard
+.PHONY: demo test check bench bench-guard load soak
 demo:
 	@$(RUN) python -m scripts.demo $(ARGS)
 test:
@@ -12,5 +12,7 @@ check:
 	@$(RUN) scripts/check
 bench:
 	@$(RUN) scripts/bench $(if $(QUICK),--quick) $(ARGS)
+load soak:
+	@$(RUN) scripts/measure $@ $(if $(QUICK),--quick) $(ARGS)
 bench-guard:
 	@$(RUN) scripts/bench-guard $(ARGS)

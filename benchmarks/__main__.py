@@ -79,7 +79,7 @@ def _tasks(asked: argparse.Namespace) -> dict[str, suite.Task]:
     return {
         name: task
         for name, task in TASKS.items()
-        if name in names or (not names and (task.quick or not asked.quick))
+        if name in names or (not names and not task.named and (task.quick or not asked.quick))
     }
 
 

@@ -255,7 +255,7 @@ CALL = Table(
         _figure("barge-in, ms", 0, "lower", "call", "barge_in_ms_median"),
     ),
 )
-"""Its systems are those of the result, as are those of the next two."""
+"""Its systems are those of the result, as are those of the next four."""
 PARTS = Table(
     "parts",
     "Where the time of one second of sound goes",
@@ -282,11 +282,46 @@ FLOORS = Table(
         _figure("times, cold", 1, "lower", "floors", "cold", "times_floor"),
     ),
 )
+LOAD = Table(
+    "load",
+    "Calls that a machine holds",
+    "parts, calls at once",
+    (),
+    (
+        _figure("calls in real time", 0, "higher", "load", "calls"),
+        _figure("a core", 1, "higher", "load", "calls a core"),
+        _figure("delay, ms: p50", 1, "lower", "load", "delay_ms", "p50"),
+        _figure("p99", 0, "lower", "load", "delay_ms", "p99"),
+        _figure("stall, ms: p99", 1, "lower", "load", "stall_ms", "p99"),
+        _figure("turn, ms: p50", 1, "lower", "load", "turn_ms", "p50"),
+        _figure("turn p99", 0, "lower", "load", "turn_ms", "p99"),
+        _figure("turn max", 0, "lower", "load", "turn_ms", "max"),
+        _figure("MiB a call", 1, "lower", "load", "mib_a_call"),
+    ),
+)
+SOAK = Table(
+    "soak",
+    "Long calls",
+    "call",
+    (),
+    (
+        _figure("MiB more", 1, "lower", "soak", "unique_mib more"),
+        _figure("descriptors more", 0, "lower", "soak", "descriptors more"),
+        _figure("threads more", 0, "lower", "soak", "threads more"),
+        _figure("tasks more", 0, "lower", "soak", "tasks more"),
+        _figure("minutes with other events", 0, "lower", "soak", "other events"),
+        _figure("furthest probability", 6, "lower", "soak", "furthest probability"),
+        _figure("furthest sample, of 32768", 0, "lower", "soak", "furthest sample"),
+        _figure("drift, s", 6, "lower", "soak", "drift, s"),
+        _figure("times as slow", 2, "lower", "soak", "times as slow in the end"),
+        _figure("most behind, s", 2, "lower", "soak", "most behind, s"),
+    ),
+)
 TABLES = {
     table.name: table
     for table in (
         *(CALL, VAD, VAD_NOISE, TURN, TURN_ACCURACY, NOISE, START, MEMORY),
-        *(PARTS, FLOORS),
+        *(PARTS, FLOORS, LOAD, SOAK),
     )
 }
 

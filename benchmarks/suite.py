@@ -37,6 +37,8 @@ class Task(NamedTuple):
     packages, settings or code."""
     quick: bool = True
     """Whether it has a place in a quick run."""
+    named: bool = False
+    """Whether it runs only when it is named: it takes long, or the whole machine."""
 
 
 class Skipped(NamedTuple):

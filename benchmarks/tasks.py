@@ -8,6 +8,7 @@ from . import (
     drift,
     eot_run,
     floors,
+    load,
     noise,
     noise_cpu,
     noise_delay,
@@ -17,6 +18,7 @@ from . import (
     noise_words,
     parts,
     quiet,
+    soak,
     speed,
     startup,
     tiles,
@@ -61,6 +63,8 @@ TASKS = {
     "turn-worker": Task(
         turn_worker.predict, turn_worker.score, turn_worker.report, timed=True, quick=False
     ),
+    "load": Task(load.predict, load.score, load.report, timed=True, named=True),
+    "soak": Task(soak.predict, soak.score, soak.report, timed=True, named=True),
 }
 """Name -> task, in the order in which they run: what needs both cores first, then times."""
 GROUPS = {

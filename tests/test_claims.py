@@ -38,6 +38,7 @@ SETTINGS = (
     "3.11 and 3.13",
     "Whisper tiny.en",
     "CC BY 4.0",
+    "waits for 0.25 s of silence, ours and its plugin for 0.55 s",
     "32 ms each, full scale at 1.0",
 )
 """What is in the README and was not measured: settings, names, properties."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_verify)
 
     doctor = commands.add_parser("doctor", help="say whether an agent would start here, and why")
+    doctor.add_argument("--json", action="store_true", help="for a program to read")
     doctor.set_defaults(run=_doctor)
 
     _add_denoise(commands.add_parser("denoise", help="write a WAV file anew without its noise"))
@@ -154,6 +156,9 @@ def _doctor(options: argparse.Namespace) -> int:
     from .doctor import diagnose
 
     diagnosis = diagnose()
+    if options.json:
+        print(json.dumps(diagnosis.as_json(), indent=2))
+        return 1 if diagnosis.problems else 0
     for title, facts in diagnosis.sections.items():
         print(title)
         for name, value in facts.items():

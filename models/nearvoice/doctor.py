@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from timeit import default_timer
+from typing import Any
 from urllib.parse import urlsplit
 
 from packaging.requirements import Requirement
@@ -52,6 +53,14 @@ class Diagnosis:
         if not self.problems:
             return "An agent would start."
         return f"An agent would not start: {'; '.join(self.problems)}."
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON: ``starts``, ``problems``, and the sections as they are printed."""
+        return {
+            "starts": not self.problems,
+            "problems": [*self.problems],
+            "sections": {title: dict(facts) for title, facts in self.sections.items()},
+        }
 
 
 def diagnose() -> Diagnosis:

@@ -72,6 +72,8 @@ class DriftGuard:
         self._gains[1] = math.exp(-self._every * window_duration / fading)
         self._quiet = 0
         """Unbroken quiet windows."""
+        self.fades = 0
+        """Quiet stretches so far in which the state faded."""
 
     def step(self, probability: float, state: SileroState) -> SileroState:
         """Return the state to hear the next window with: ``state`` itself, or a faded copy of it.
@@ -87,9 +89,10 @@ class DriftGuard:
         late = self._quiet - self._patience
         if late < 0 or late % self._every:
             return state
+        self.fades += not late
         rnn, context = split(state.memory)
         return SileroState(join(rnn * self._gains, context))
 
     def reset(self) -> None:
         """Forget the stream, as if the guard were new."""
-        self._quiet = 0
+        self._quiet = self.fades = 0

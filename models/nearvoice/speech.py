@@ -145,6 +145,8 @@ class SpeechDetector:
     raw_silence: float = 0.0
     adaptive: AdaptiveThreshold = field(default_factory=AdaptiveThreshold)
     """Learns the activation threshold while that is "auto"."""
+    activation: float = 0.0
+    """Threshold that the last window was held against, if that was not speech before."""
 
     @property
     def idle(self) -> bool:
@@ -168,7 +170,8 @@ class SpeechDetector:
             self.raw_speech,
             self.raw_silence,
         )
-        is_speech = self._is_speech(self.probability, self._activation(probability))
+        self.activation = self._activation(probability)
+        is_speech = self._is_speech(self.probability, self.activation)
         change = self._speech() if is_speech else self._silence()
         if change is None and self._is_too_long():
             change = self._end(forced=True)

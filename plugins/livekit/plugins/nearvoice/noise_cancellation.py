@@ -18,6 +18,8 @@ from nearvoice.audio import PCM, to_float32, to_int16
 from nearvoice.denoise import Denoiser
 from nearvoice.networks import Kernel
 
+from .counters import DEGRADED_FRAMES
+
 __all__ = ["BVC", "NC", "BVCTelephony", "NoiseSuppressor", "filter"]
 
 logger = logging.getLogger(__name__)
@@ -225,6 +227,7 @@ class NoiseSuppressor(rtc.FrameProcessor[rtc.AudioFrame]):
 
     def _degrade(self, frame: rtc.AudioFrame, error: Exception) -> None:
         self.degraded += 1
+        DEGRADED_FRAMES.labels(self._model).inc()
         if self._warned:
             return
         self._warned = True

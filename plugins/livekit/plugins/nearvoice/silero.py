@@ -28,6 +28,8 @@ from nearvoice.segment import SegmentBuffer
 from nearvoice.silero import SileroVAD
 from nearvoice.speech import Boundary, Change, SpeechDetector, SpeechOptions, Step
 
+from .counters import DRIFT_RESETS, FORCED_ENDS
+
 __all__ = ["VAD", "VADStream"]
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ _SLOW = 0.2
 _FRAME_WORK, _WINDOW_WORK, _WORK_BETWEEN_YIELDS = 1, 5, 20
 """How often a burst of audio gives the event loop back: 4 windows take half a millisecond, and a
 frame that completes none a fifth of a window's time."""
+_LOGGED = {Boundary.START: "began", Boundary.END: "ended"}
 _EVENT_TYPES = {
     Boundary.START: VADEventType.START_OF_SPEECH,
     Boundary.END: VADEventType.END_OF_SPEECH,
@@ -269,6 +272,8 @@ class VADStream(agents.vad.VADStream):
         self._state = model.initial_state()
         self._detector = SpeechDetector(model.window / model.sample_rate, options)
         self._guard = DriftGuard(self._detector.window_duration)
+        self._fades = 0
+        """Of the guard, that were counted."""
         self._buffer = SegmentBuffer(rate, self._detector.window_duration, options)
         self._resampler = self._new_resampler(rate or model.sample_rate)
         self._framer = Framer(model.window)
@@ -312,6 +317,9 @@ class VADStream(agents.vad.VADStream):
         probability, self._state = self._model.step(window, self._state)
         if self._owner.drift_reset:
             self._state = self._guard.step(probability, self._state)
+            if self._guard.fades != self._fades:
+                self._fades = self._guard.fades
+                DRIFT_RESETS.inc()
         step = self._detector.step(probability)
         heard = self._take_input()
         elapsed = time.perf_counter() - started
@@ -319,10 +327,23 @@ class VADStream(agents.vad.VADStream):
         self._emit_inference(step, heard, elapsed)
         if step.change is not None:
             self._emit_change(step.change)
+            self._log(step.change, probability)
             if step.change.forced:
                 self._report_forced_end()
         if self._detector.idle:
             self._buffer.trim()
+
+    def _log(self, change: Change, probability: float) -> None:
+        if logger.isEnabledFor(logging.DEBUG):
+            decided = {
+                "probability": probability,
+                "threshold": self._detector.activation,
+                "timestamp": self._detector.timestamp,
+                "model": f"silero {self._model.kernel}",
+                **change._asdict(),
+                "boundary": change.boundary.value,
+            }
+            logger.debug("speech %s", _LOGGED[change.boundary], extra=decided)
 
     def _take_input(self) -> PCM:
         was_full = self._buffer.full
@@ -341,6 +362,7 @@ class VADStream(agents.vad.VADStream):
     def _report_forced_end(self) -> None:
         self._buffer.forget()
         self._owner.forced_ends += 1
+        FORCED_ENDS.inc()
         if not self._forced_end_reported:
             self._forced_end_reported = True
             logger.warning(

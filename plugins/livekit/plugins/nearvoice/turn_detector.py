@@ -27,6 +27,7 @@ from nearvoice import __version__
 from nearvoice.turn import Bundle, TurnDetector, locate
 from nearvoice.turn_text import Chat
 
+from .counters import TURN_SECONDS, TURNS, mark_span
 from .turn_language import Languages, Threshold, checked, code
 from .turn_process import InProcess, share_process
 from .turn_thread import InThread
@@ -226,6 +227,7 @@ class MultilingualModel:
             probability = await self._answer(messages, limit)
         except asyncio.CancelledError:
             self.statistics.cancelled += 1
+            TURNS.labels(self.model, "cancelled").inc()
             raise
         except _LateError:
             outcome, probability = "late", RELEASED
@@ -253,9 +255,12 @@ class MultilingualModel:
 
     def _report(self, probability: float, outcome: Outcome, seconds: float, messages: Chat) -> None:
         setattr(self.statistics, outcome, getattr(self.statistics, outcome) + 1)
+        TURNS.labels(self.model, outcome).inc()
+        TURN_SECONDS.labels(self.model).observe(seconds)
         language = self._languages.resolve(self._asked)
         threshold = self._languages.threshold(language)
         prediction = Prediction(probability, threshold, language, seconds * 1e3, outcome)
+        mark_span(model=self.model, **vars(prediction))
         if logger.isEnabledFor(logging.DEBUG):
             said = {"model": self.model, "lk.pii.input": messages[-_LOGGED:]}
             logger.debug("end of turn prediction", extra={**vars(prediction), **said})
