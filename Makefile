@@ -12,7 +12,7 @@ check:
 	@$(RUN) scripts/check
 bench:
 	@$(RUN) scripts/bench $(if $(QUICK),--quick) $(ARGS)
-load soak:
+soak load:
 	@$(RUN) scripts/measure $@ $(if $(QUICK),--quick) $(ARGS)
 bench-guard:
 	@$(RUN) scripts/bench-guard $(ARGS)
