@@ -40,8 +40,8 @@ KERNELS = ("numba", "onnxruntime", "numpy")
 FRAMES = (50, 10)
 """Milliseconds of a frame: what a room delivers by default, and what a track does."""
 STALL_SECONDS = 3.0
-FEW = 3
-"""Rounds of what takes long: a loop in real time, and new processes."""
+FEW, QUICK_FEW = 3, 1
+"""Rounds of what takes long: a loop in real time, and new processes; and in a quick run."""
 LOOP, START = "loop", "start"
 Costs = dict[str, Any]
 """Of a round, in µs of CPU for 10 ms: "frames" of each frame, "thread" and "process" of all."""
@@ -61,7 +61,7 @@ def predict(settings: Settings, store: Store) -> None:
     systems.compile_bytecode()
     loaded, missing = noise_systems.load(_systems())
     call = noisy(recording(settings.audio, 48_000, SECONDS))
-    few = min(settings.rounds, FEW)
+    few = QUICK_FEW if settings.quick else min(settings.rounds, FEW)
     store.note(
         {
             "rounds": settings.rounds,

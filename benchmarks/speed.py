@@ -46,8 +46,8 @@ QUICK = (ROOM, Condition(RATE, FRAME_MS, 16))
 """Those of a quick run."""
 NOTHING = "no VAD"
 """The frames are made and pushed nowhere: what real time costs by itself."""
-LIVE_ROUNDS = 3
-"""Rounds in real time, at most: they take as long as they play."""
+LIVE_ROUNDS, QUICK_LIVE_ROUNDS = 3, 2
+"""Rounds in real time, at most: they take as long as they play; and in a quick run."""
 
 
 SECONDS = 30.0
@@ -64,8 +64,15 @@ def predict(settings: Settings, store: Store) -> None:
     """
     vads, missing = systems.load(systems.VADS)
     chosen = [condition for condition in CONDITIONS if not settings.quick or condition in QUICK]
-    about = {"rounds": settings.rounds, "conditions": chosen, "vads": [*vads], "missing": missing}
-    store.note(about)
+    store.note(
+        {
+            "rounds": settings.rounds,
+            "live_rounds": _live_rounds(settings),
+            "conditions": chosen,
+            "vads": [*vads],
+            "missing": missing,
+        }
+    )
     for condition in chosen:
         _measure(condition, vads, settings, store)
 
@@ -82,7 +89,7 @@ def _measure(
         cost, durations = asyncio.run(turn(listeners[name], audio, condition))
         return {"cpu_ms": cost, "inference_s": statistics.median(durations) if durations else None}
 
-    count = _count(condition, settings.rounds)
+    count = _live_rounds(settings) if condition.streams else settings.rounds
     measure(store, str(condition), listeners, count, ask, warm_up=not condition.streams)
 
 
@@ -90,8 +97,8 @@ def _nothing(condition: Condition) -> dict[str, None]:
     return {NOTHING: None} if condition.streams else {}
 
 
-def _count(condition: Condition, rounds: int) -> int:
-    return min(rounds, LIVE_ROUNDS) if condition.streams else rounds
+def _live_rounds(settings: Settings) -> int:
+    return min(settings.rounds, QUICK_LIVE_ROUNDS if settings.quick else LIVE_ROUNDS)
 
 
 def score(_: Settings, store: Store) -> dict[str, Any]:
@@ -103,7 +110,8 @@ def score(_: Settings, store: Store) -> dict[str, Any]:
     found: dict[str, Figures] = {}
     for condition in (Condition(*fields) for fields in about["conditions"]):
         names = [*_nothing(condition), *about["vads"]]
-        kept = measured(store, str(condition), names, _count(condition, about["rounds"]))
+        count = about["live_rounds" if condition.streams else "rounds"]
+        kept = measured(store, str(condition), names, count)
         costs = {name: [one["cpu_ms"] for one in kept[name]] for name in names}
         latencies = {name: [one["inference_s"] for one in kept[name]] for name in about["vads"]}
         found |= {f"{name}, {condition}": row for name, row in rows(costs, latencies).items()}
@@ -112,7 +120,7 @@ def score(_: Settings, store: Store) -> dict[str, Any]:
         "what": "CPU ms per second of audio and stream, from frames to events",
         "rounds": about["rounds"],
         "seconds": SECONDS,
-        "live_rounds": min(about["rounds"], LIVE_ROUNDS),
+        "live_rounds": about["live_rounds"],
         "live_seconds": LIVE_SECONDS,
         "systems": found | about["missing"],
     }
