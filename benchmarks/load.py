@@ -22,7 +22,7 @@ from .settings import Settings
 from .show import Columns, table
 from .store import Store
 
-CALLS = (1, 8, 16, 32, 48, 64, 96, 128)
+CALLS = (1, 8, 32, 64, 96, 128)
 """At once; more are tried as long as they hold real time."""
 QUICK_CALLS = (1, 4)
 SECONDS, QUICK_SECONDS = 30.0, 5.0
