@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import noise_cpu, systems, worker
+from . import noise_cpu, proc, systems, worker
 from .load_job import RATE
 from .playback import recording
 from .settings import Settings
@@ -132,7 +132,7 @@ def summary(found: worker.Worker, calls: int) -> dict[str, Any]:
                 "max": round(float(every.max()), 2),
                 "n": len(every),
             }
-    figures["mib_a_call"] = round(worker.median(found.jobs["heard"]).unique, 1)
+    figures["mib_a_call"] = round(proc.median(found.jobs["heard"]).unique, 1)
     figures["mib_of_all"] = round(found.total, 1)
     return figures | {"calls": calls}
 

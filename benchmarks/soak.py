@@ -21,7 +21,7 @@ from livekit.agents.vad import VADEventType
 
 from nearvoice.audio import PCM
 
-from . import noise_cpu, systems, worker
+from . import noise_cpu, proc, systems
 from .playback import FRAME_MS, RATE, frames, recording
 from .progress import track
 from .settings import Settings
@@ -146,7 +146,7 @@ def minute(path: Path) -> list[rtc.AudioFrame]:
 
 def resources() -> dict[str, float]:
     """Return what this process holds (Linux)."""
-    memory = worker.parse(Path("/proc/self/smaps_rollup").read_text())
+    memory = proc.memory("self")
     return {
         "unique_mib": round(memory.unique, 2),
         "descriptors": len([*Path("/proc/self/fd").iterdir()]),

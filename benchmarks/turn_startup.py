@@ -51,13 +51,10 @@ import asyncio, json, os, sys, time, warnings
 import numpy
 import livekit.agents
 from livekit.agents import llm
-from benchmarks.worker import parse
+from benchmarks import proc
 warnings.simplefilter("ignore")
-def memory():
-    with open("/proc/self/smaps_rollup") as file:
-        return parse(file.read())
 {before}
-held, times = memory(), [time.perf_counter()]
+held, times = proc.memory("self"), [time.perf_counter()]
 {libraries}
 times.append(time.perf_counter())
 {imports}
@@ -68,7 +65,7 @@ times.append(time.perf_counter())
 times.append(time.perf_counter())
 for _ in range(20):
     {predict}
-now = memory()
+now = proc.memory("self")
 names = ("libraries_ms", "own_imports_ms", "load_ms", "first_ms")
 found = {{name: (b - a) * 1e3 for name, a, b in zip(names, times, times[1:])}}
 found["imports_ms"] = found["libraries_ms"] + found["own_imports_ms"]

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import rounds, systems, turn_job, turn_shape, turn_systems, worker
+from . import proc, rounds, systems, turn_job, turn_shape, turn_systems, worker
 from .rounds import spread
 from .settings import Settings
 from .show import Columns, table
@@ -191,7 +191,7 @@ def _kept(store: Store, name: str, calls: int, count: int) -> list[Worker]:
 def rows(measured: Mapping[str, Mapping[int, Sequence[Worker]]]) -> dict[str, dict[str, Any]]:
     """Return the figures of ``{system: {jobs: [worker of each round]}}``."""
     most = max(measured[NONE])
-    nothing = [worker.median(one.jobs["heard"]).unique for one in measured[NONE][most]]
+    nothing = [proc.median(one.jobs["heard"]).unique for one in measured[NONE][most]]
     found: dict[str, dict[str, Any]] = {}
     for name, by_calls in measured.items():
         row: dict[str, Any] = {}
@@ -215,7 +215,7 @@ def latency(workers: Sequence[Worker]) -> dict[str, float]:
 
 
 def _memory(workers: Sequence[Worker], nothing: Sequence[float]) -> dict[str, Any]:
-    unique = [worker.median(one.jobs["heard"]).unique for one in workers]
+    unique = [proc.median(one.jobs["heard"]).unique for one in workers]
     shared = [sum(memory.unique for memory in one.shared) for one in workers]
     return {
         "unique_mib": spread(unique),

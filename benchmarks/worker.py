@@ -1,19 +1,12 @@
 """Memory of a worker whose jobs all hear a call: a real AgentServer, forkserver and job processes.
 
 No LiveKit server is needed: the jobs are fake ones, and their audio comes from a file. What is read
-is Linux's own account of each process, ``/proc/PID/smaps_rollup``:
-
-- unique memory (USS): pages that no other process maps. It is what one more job costs.
-- proportional memory (PSS): each page divided by the number of processes that map it. It adds up.
-- resident memory (RSS): each page in full, shared or not. It is what ``top`` shows.
+is Linux's own account of each process, see :mod:`.proc`.
 """
 
-import contextlib
-import ctypes
 import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,8 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import rounds, startup, systems
+from . import proc, rounds, startup, systems
 from .playback import RATE, recording
+from .proc import Memory, median, parse
 from .rounds import spread
 from .settings import Settings
 from .store import Store
@@ -51,36 +45,6 @@ ROUNDS = 2
 """Enough: memory hardly differs from round to round, and each takes minutes."""
 LIMIT = 180.0
 """Seconds within which all jobs must reach the next phase."""
-_PATIENCE = 5.0
-"""Seconds that what a worker leaves behind may take to end."""
-_SUBREAPER = 36
-"""``PR_SET_CHILD_SUBREAPER`` of prctl(2)."""
-
-
-class Memory(NamedTuple):
-    """Memory of one process, in MiB."""
-
-    unique: float
-    proportional: float
-    resident: float
-
-
-def parse(rollup: str) -> Memory:
-    """Return what the text of a ``smaps_rollup`` says.
-
-    Raises:
-        ValueError: A field is missing: this is no ``smaps_rollup``.
-    """
-    kib = {
-        fields[0].rstrip(":"): int(fields[1])
-        for fields in map(str.split, rollup.splitlines())
-        if len(fields) == 3 and fields[2] == "kB"
-    }
-    try:
-        unique = kib["Private_Clean"] + kib["Private_Dirty"]
-        return Memory(unique / 1024, kib["Pss"] / 1024, kib["Rss"] / 1024)
-    except KeyError as error:
-        raise ValueError(f"no {error.args[0]} among the fields of smaps_rollup") from None
 
 
 class Worker(NamedTuple):
@@ -224,11 +188,6 @@ def rows(
     return found
 
 
-def median(memories: Iterable[Memory]) -> Memory:
-    """Return the median of each kind of memory."""
-    return Memory(*(statistics.median(values) for values in zip(*memories, strict=True)))
-
-
 # ---- processes --------------------------------------------------------------------------------
 
 
@@ -267,7 +226,7 @@ def run(steps: tuple[str, str], jobs: int, call: Path | None = None) -> Worker:
 def _worker(folder: Path, jobs: int, *steps: str) -> Iterator[subprocess.Popen[str]]:
     """Start a worker in a session of its own; nothing of it is left afterwards."""
     command = [sys.executable, "-m", "benchmarks.worker_agent", str(folder), str(jobs), *steps]
-    _adopt()
+    proc.adopt()
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, text=True, start_new_session=True
@@ -278,36 +237,7 @@ def _worker(folder: Path, jobs: int, *steps: str) -> Iterator[subprocess.Popen[s
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        _wait_for_rest(process.pid)
-
-
-def _adopt() -> None:
-    """Become the parent of whatever processes of ours leave behind (Linux).
-
-    What those used is then known as our own when they are waited for, and not as that of others.
-    """
-    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
-
-
-def _wait_for_rest(session: int) -> None:
-    """Wait for what a session left behind; what does not end in time is killed."""
-    deadline = time.monotonic() + _PATIENCE
-    while left := _left(session):
-        for pid in left:
-            if time.monotonic() > deadline:
-                os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-        time.sleep(0.05)
-
-
-def _left(session: int) -> list[int]:
-    """Return our children of a session."""
-    return [
-        pid
-        for pid, fields in _processes()
-        if int(fields[1]) == os.getpid() and int(fields[3]) == session
-    ]
+        proc.wait_for_rest(process.pid)
 
 
 def _reached(folder: Path, phase: str, jobs: int, process: subprocess.Popen[str]) -> list[Path]:
@@ -328,38 +258,10 @@ def _read(worker: int, jobs: list[int]) -> tuple[list[Memory], Memory, float, li
 
     Others are those that the forkserver made beside the jobs.
     """
-    parents = _parents()
-    processes = {pid: _memory(pid) for pid in descendants(worker, parents)}
+    parents = proc.parents()
+    processes = {pid: proc.memory(pid) for pid in proc.descendants(worker, parents)}
     (forkserver,) = {parents[pid] for pid in jobs}
     total = sum(memory.proportional for memory in processes.values())
     others = [pid for pid in processes if parents[pid] == forkserver and pid not in jobs]
     shared = [processes[pid] for pid in others]
     return [processes[pid] for pid in jobs], processes[forkserver], total, shared
-
-
-def _memory(pid: int) -> Memory:
-    return parse(Path(f"/proc/{pid}/smaps_rollup").read_text())
-
-
-def _parents() -> dict[int, int]:
-    """Return the parent of every process."""
-    return {pid: int(fields[1]) for pid, fields in _processes()}
-
-
-def _processes() -> Iterator[tuple[int, list[str]]]:
-    """Yield every process with its state, parent, group, session and so on."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state = path.read_text()
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # it ended
-        # the name in parentheses may hold anything, spaces and parentheses too
-        yield int(path.parent.name), state.rpartition(")")[2].split()
-
-
-def descendants(root: int, parents: Mapping[int, int]) -> list[int]:
-    """Return a process and all that descend from it, by process id."""
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found

@@ -88,8 +88,8 @@ class Server:
     """Serves ``content`` by path, Range included; ``faults`` are by path too, one a request.
 
     A fault is an HTTP status to answer with, or ``cut`` (half of what is left, then close),
-    ``endless`` (bytes for ever), ``stall`` (nothing, for ever), ``drip`` (a byte now and then) or
-    ``slow``.
+    ``endless`` (bytes for ever), ``stall`` (nothing, for ever), ``drip`` (a byte now and then),
+    ``slow``, or an address to go to instead.
     """
 
     content: dict[str, bytes] = field(default_factory=dict)
@@ -137,6 +137,12 @@ class _Handler(BaseHTTPRequestHandler):
         fault = faults.pop(0) if faults and body else None
         if content is None or isinstance(fault, int):
             self.send_error(fault or 404)
+            return
+        if fault and "://" in fault:
+            self.send_response(302)
+            self.send_header("Location", fault)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(start[1]) if start else 0

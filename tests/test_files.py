@@ -20,6 +20,7 @@ from nearvoice.manifest import ManifestError, ModelFile, parse
 from nearvoice.sources import Github, Hf, Pypi
 from tests.stores import (
     COMMIT,
+    Server,
     github,
     make_wheel,
     onnx_bytes,
@@ -302,6 +303,39 @@ def test_a_server_that_drips_is_left_at_the_deadline(world, monkeypatch):
     with pytest.raises(files.DownloadError, match="took more than"):
         files.download()
     assert time.monotonic() - begin < 5
+
+
+def test_a_redirect_to_another_host_is_followed_and_what_it_has_is_hashed_as_ever(world):
+    with Server() as other:
+        right, wrong = f"/right/{COMMIT}", f"/wrong/{COMMIT}"
+        other.content |= {right: CONTENT, wrong: CONTENT[::-1]}
+        bad = world.server.add("bad", CONTENT, f"{other.address}{wrong}")
+        good = world.server.add("good", CONTENT, f"{other.address}{right}")
+        world.knows(table("a.bin", CONTENT, [bad, good]))
+        [outcome] = files.download()
+        assert other.requests == {wrong: 1, right: 1}
+    assert f"got {sha256(CONTENT[::-1])}: removed" in outcome.notes[0]
+    assert files.path("a.bin").read_bytes() == CONTENT
+    assert world.litter() == []
+
+
+def test_a_redirect_to_a_file_of_this_machine_is_not_followed(world, tmp_path):
+    local = tmp_path / "local"
+    local.write_bytes(CONTENT)
+    source = world.server.add("a.bin", CONTENT, local.as_uri())
+    world.knows(table("a.bin", CONTENT, [source]))
+    with pytest.raises(files.DownloadError, match=r"Redirection to url 'file://.* is not allowed"):
+        files.download()
+    assert not (world.cache / "a.bin").exists()
+
+
+def test_redirects_in_a_circle_are_left(world):
+    source = world.server.add("a.bin", CONTENT)
+    (where,) = world.server.content
+    world.server.faults[where] = [f"{world.server.address}{where}"] * 50
+    world.knows(table("a.bin", CONTENT, [source]))
+    with pytest.raises(files.DownloadError, match="infinite loop"):
+        files.download()
 
 
 # The Hugging Face Hub, in a process of its own: it reads its settings when it is imported

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from benchmarks import load, load_job, soak
+from benchmarks.proc import Memory
 from benchmarks.tasks import TASKS
-from benchmarks.worker import PHASES, Memory, Worker
+from benchmarks.worker import PHASES, Worker
 from tests.measuring import measured
 
 # ---- load -------------------------------------------------------------------------------------

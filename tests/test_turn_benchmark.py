@@ -35,6 +35,7 @@ from benchmarks import (
     turn_worker,
 )
 from benchmarks.data import MissingDataError
+from benchmarks.proc import Memory
 from benchmarks.store import Store
 from benchmarks.tasks import TASKS
 from benchmarks.turn_figures import HEARD, Measured
@@ -42,7 +43,7 @@ from benchmarks.turn_pairs import Pair
 from benchmarks.turn_scores import ALONE, LIVEKIT, NETWORK, RULE, TABLE, WORDS, Scored
 from benchmarks.turn_speed import Cost
 from benchmarks.turn_systems import AUDIO, OFFICIAL, OURS, SHAPE, SMART, System
-from benchmarks.worker import Memory, Worker
+from benchmarks.worker import Worker
 from nearvoice import turn_rates
 from nearvoice.turn import TurnDetector, locate
 from nearvoice.turn_bundle import MissingPartError

@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import systems, worker
-from benchmarks.worker import Memory, Worker
+from benchmarks import proc, systems, worker
+from benchmarks.proc import Memory
+from benchmarks.worker import Worker
 from tests.measuring import measured
 
 ROLLUP = """\
@@ -30,22 +31,22 @@ def a_worker(unique: float, total: float = 100.0) -> Worker:
 
 
 def test_unique_memory_is_what_is_private_clean_or_dirty() -> None:
-    assert worker.parse(ROLLUP) == Memory(unique=19.0, proportional=60.0, resident=313.0)
+    assert proc.parse(ROLLUP) == Memory(unique=19.0, proportional=60.0, resident=313.0)
 
 
 def test_what_is_no_rollup_is_refused_with_the_field_that_it_lacks() -> None:
     with pytest.raises(ValueError, match="no Private_Dirty among the fields of smaps_rollup"):
-        worker.parse(ROLLUP.replace("Private_Dirty", "Private_Mud"))
+        proc.parse(ROLLUP.replace("Private_Dirty", "Private_Mud"))
 
 
 def test_this_process_has_memory_of_each_kind() -> None:
-    memory = worker.parse(Path("/proc/self/smaps_rollup").read_text())
+    memory = proc.memory("self")
     assert 0 < memory.unique <= memory.proportional <= memory.resident
 
 
 def test_descendants_are_found_whatever_the_order_of_the_processes() -> None:
     parents = {2: 1, 7: 2, 5: 7, 6: 7, 9: 1, 3: 6}
-    assert worker.descendants(2, parents) == [2, 7, 5, 6, 3]
+    assert proc.descendants(2, parents) == [2, 7, 5, 6, 3]
 
 
 def test_a_figure_is_the_median_job_of_a_round_and_its_spread_over_the_rounds() -> None:
