@@ -10,6 +10,7 @@ import os
 import tempfile
 import wave
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,9 @@ from .show import Columns, table
 from .store import Store
 
 CALLS = (1, 8, 32, 64, 96, 128)
-"""At once; more are tried as long as they hold real time."""
+"""At once; more are tried as long as they hold real time, and then half-way back."""
+STEP = 8
+"""Calls to which half-way is rounded."""
 QUICK_CALLS = (1, 4)
 SECONDS, QUICK_SECONDS = 30.0, 5.0
 """Of each call."""
@@ -80,12 +83,10 @@ def predict(settings: Settings, store: Store) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = _recorded(settings, Path(folder))
         for name in there:
-            calls[name] = []
-            for count in QUICK_CALLS if settings.quick else CALLS:
-                kept = store.json(name, f"{count} calls", _run(SYSTEMS[name], count, path, seconds))
-                calls[name].append(count)
-                if kept["delay_ms"]["p99"] > GOAL:
-                    break
+            calls[name] = tried(
+                QUICK_CALLS if settings.quick else CALLS,
+                partial(_hold, store, name, path, seconds),
+            )
     store.note(
         {
             "systems": calls,
@@ -94,6 +95,34 @@ def predict(settings: Settings, store: Store) -> None:
             "cores": len(os.sched_getaffinity(0)),
         }
     )
+
+
+def tried(calls: Sequence[int], hold: Callable[[int], bool]) -> list[int]:
+    """Try ever more calls, until they do not hold real time, and then half-way back.
+
+    Args:
+        calls: Numbers, each above the one before.
+        hold: Whether so many hold real time.
+
+    Returns:
+        The numbers that were tried, from low to high.
+    """
+    done = []
+    for count in calls:
+        done.append(count)
+        if hold(count):
+            continue
+        between = (done[-2] + count) // 2 // STEP * STEP if len(done) > 1 else 0
+        if between > max(done[:-1], default=count):
+            hold(between)
+            done.insert(-1, between)
+        break
+    return done
+
+
+def _hold(store: Store, name: str, path: Path, seconds: float, count: int) -> bool:
+    kept = store.json(name, f"{count} calls", _run(SYSTEMS[name], count, path, seconds))
+    return bool(kept["delay_ms"]["p99"] <= GOAL)
 
 
 def _recorded(settings: Settings, folder: Path) -> Path:

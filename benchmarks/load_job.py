@@ -30,10 +30,10 @@ WINDOW = 0.032
 """Seconds of a window of the VADs."""
 PATTERN = 25
 """Windows after which they lie to frames as before: 16 frames."""
-TICK = 0.01
-"""Seconds from one look at the loop's clock to the next."""
-EVERY = 2.0
-"""Seconds from one prediction to the next."""
+TICK = 0.05
+"""Seconds from one look at the clock to the next: more of them would be a load themselves."""
+EVERY = 4.0
+"""Seconds from one prediction to the next: a caller's pieces of speech hardly end more often."""
 SAID = 6
 """Words that the recogniser has each time."""
 

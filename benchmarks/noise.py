@@ -36,7 +36,7 @@ from .settings import Settings
 from .show import Columns, table
 from .store import MissingPredictionError, Store
 
-MADE = 1
+MADE = 2
 """Higher each time a system is asked, or its answer measured, in another way: what was kept of
 times before is not used then."""
 OPINIONS = (0, 10)

@@ -37,8 +37,8 @@ LEVELS = (0, -15, -30)
 USUAL = -26.0
 """Active speech, in dB of full scale."""
 SNR = 10.0
-FROM = {"from 1 s": 1.0, "from 2 s": 2.0, "from 5 s": 5.0, "last two thirds": None}
-"""What of a call is scored: from so many seconds on (speech begins at 1 s); None: from a third."""
+FROM = {"from 1 s": 1.0, "from 2 s": 2.0}
+"""What of a call is scored: from so many seconds on (speech begins at 1 s)."""
 WINDOW = 512
 """Samples of a window of Silero."""
 NAMES = (NOTHING, NC, BVC, f"{NC} level=False", f"{BVC} level=False", DTLN, HUSH, "DeepFilterNet3")
@@ -72,7 +72,7 @@ def parts(clean: PCM, heard: PCM) -> Iterator[tuple[str, dict[str, float | None]
     """Yield name and figures of each part of a call of :data:`FROM`."""
     speech, said = noise.probabilities(clean) >= 0.5, noise.probabilities(heard)
     for name, seconds in FROM.items():
-        start = len(clean) // 3 if seconds is None else int(seconds * RATE)
+        start = int(seconds * RATE)
         window = start // WINDOW
         yield (
             name,

@@ -11,6 +11,8 @@ NONE = "no suppression"
 """A job that suppresses no noise: what all the others are compared with."""
 STEPS = {NONE: ("import livekit.agents", "None"), **noise_cpu.steps(("numba",))}
 """System -> (import, load), as its documentation has them."""
+ROUNDS = 1
+"""With all systems, one takes some minutes."""
 
 
 def predict(settings: Settings, store: Store) -> None:
@@ -24,7 +26,7 @@ def predict(settings: Settings, store: Store) -> None:
     steps = {name: taken for name, taken in STEPS.items() if _is_there(taken[0])}
     absent = [name for name in STEPS if name not in steps]
     missing = {name: {"missing": noise_systems.REMEDIES[name]} for name in absent}
-    load = worker.load(settings)
+    load = worker.load(settings)._replace(rounds=ROUNDS)
     store.note({**load._asdict(), "systems": [*steps], "missing": missing})
     worker.measure(store, steps, settings.audio, load)
 

@@ -46,8 +46,8 @@ QUICK = (ROOM, Condition(RATE, FRAME_MS, 16))
 """Those of a quick run."""
 NOTHING = "no VAD"
 """The frames are made and pushed nowhere: what real time costs by itself."""
-LIVE_ROUNDS, QUICK_LIVE_ROUNDS = 3, 2
-"""Rounds in real time, at most: they take as long as they play; and in a quick run."""
+LIVE_ROUNDS = 2
+"""Rounds in real time, at most: they take as long as they play."""
 
 
 SECONDS = 30.0
@@ -67,7 +67,7 @@ def predict(settings: Settings, store: Store) -> None:
     store.note(
         {
             "rounds": settings.rounds,
-            "live_rounds": _live_rounds(settings),
+            "live_rounds": min(settings.rounds, LIVE_ROUNDS),
             "conditions": chosen,
             "vads": [*vads],
             "missing": missing,
@@ -89,16 +89,12 @@ def _measure(
         cost, durations = asyncio.run(turn(listeners[name], audio, condition))
         return {"cpu_ms": cost, "inference_s": statistics.median(durations) if durations else None}
 
-    count = _live_rounds(settings) if condition.streams else settings.rounds
+    count = min(settings.rounds, LIVE_ROUNDS) if condition.streams else settings.rounds
     measure(store, str(condition), listeners, count, ask, warm_up=not condition.streams)
 
 
 def _nothing(condition: Condition) -> dict[str, None]:
     return {NOTHING: None} if condition.streams else {}
-
-
-def _live_rounds(settings: Settings) -> int:
-    return min(settings.rounds, QUICK_LIVE_ROUNDS if settings.quick else LIVE_ROUNDS)
 
 
 def score(_: Settings, store: Store) -> dict[str, Any]:

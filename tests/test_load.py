@@ -64,6 +64,22 @@ def test_calls_grow_until_their_events_are_late(
 
 
 @pytest.mark.model
+@pytest.mark.parametrize(
+    ("most", "counts"),
+    [
+        (500, [1, 8, 32, 64]),
+        (63, [1, 8, 32, 48, 64]),
+        (10, [1, 8, 16, 32]),
+        (7, [1, 8]),
+        (0, [1]),
+    ],
+)
+def test_between_what_holds_and_what_does_not_half_way_is_tried(
+    most: int, counts: list[int]
+) -> None:
+    assert load.tried((1, 8, 32, 64), lambda count: count <= most) == counts
+
+
 def test_a_real_worker_holds_two_calls_with_all_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
