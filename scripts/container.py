@@ -2,8 +2,8 @@
 
     python -m scripts.container     # as root on Linux, some minutes
 
-In a mount namespace of its own, under a scratch root: a Python such as an image has it, in
-``/usr/local``; this project, as the agent's; each ``RUN`` and ``ENV`` as it is written, as root.
+In a mount namespace of its own, under a scratch root: a Python with pip and nothing else, as an
+image has it; this project, as the agent's; each ``RUN`` and ``ENV`` as it is written, as root.
 Then, as the user of ``USER``, without a network, in a root that is read-only: ``nearvoice doctor``,
 and each of the three models on some sound and words.
 """
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     del arguments
     recipe = parse(re.findall(r"```dockerfile\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0])
     if Path(sys.base_prefix) == Path("/usr"):
-        print("needs a Python of its own, not the system's: an image has it in /usr/local")
+        print("needs a Python of its own, not the system's")
         return 1
     with tempfile.TemporaryDirectory(prefix="container") as folder:
         at = Path(folder)
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check = f"{settings}nearvoice doctor\npython - <<'END'\n{PROGRAM}END\n"
         (at / "check.sh").write_text(check, "utf-8")
         copied(at / "agent")
-        _copy_python(at / "local")
+        _copy_python(at / "python")
         program = ["unshare", "--mount", "sh", "-eu", "-c", script(at, recipe)]
         return subprocess.run(program, env=_environment(), check=False).returncode
 
@@ -103,7 +103,11 @@ def parse(dockerfile: str) -> Recipe:
 
 def script(at: Path, recipe: Recipe) -> str:
     """Return what is done in the mount namespace."""
-    lines = [f"cd {at}; mkdir -p root/context root/tmp root/home root/root; chmod 1777 root/tmp"]
+    lines = [
+        f"cd {at}",
+        "mkdir -p root/context root/tmp root/home root/root root/opt/python",
+        "chmod 1777 root/tmp",
+    ]
     for name in SHARED:
         here = Path("/") / name
         if here.is_symlink():
@@ -113,7 +117,7 @@ def script(at: Path, recipe: Recipe) -> str:
     lines += [
         "mount -o remount,bind,ro root/usr",
         "cp -r /etc root/etc",  # useradd writes to it
-        "mount --bind local root/usr/local",
+        "mount --bind python root/opt/python",
         "mount --bind agent root/context",
         "chroot root /bin/sh -eu -s < build.sh",
         "umount root/context",
@@ -125,8 +129,13 @@ def script(at: Path, recipe: Recipe) -> str:
 
 
 def _copy_python(to: Path) -> None:
-    shutil.copytree(sys.base_prefix, to, symlinks=True)
-    pip = to / "bin/pip"  # as it was made, it names where this Python was
+    """Copy the Python that this one is of, with pip and no other package, as an image has it."""
+    unwanted = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a")
+    shutil.copytree(sys.base_prefix, to, symlinks=True, ignore=unwanted)
+    subprocess.run(
+        [to / "bin/python3", "-m", "ensurepip"], env=_environment(), check=True, capture_output=True
+    )
+    pip = to / "bin/pip"  # those that there are name where they were made
     pip.write_text('#!/bin/sh\nexec python3 -m pip "$@"\n', "utf-8")
     pip.chmod(0o755)
 
@@ -135,7 +144,12 @@ def _environment() -> dict[str, str]:
     """Return this one's, without what is not in an image."""
     own = ("PYTHON", "NEARVOICE_", "XDG_", "VIRTUAL_ENV", "LD_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-    return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/root"}
+    return {
+        **kept,
+        "PATH": "/opt/python/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "LD_LIBRARY_PATH": "/opt/python/lib",  # a shared one looks where it was made
+        "HOME": "/root",
+    }
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ from nearvoice.turn_text import Turn
 from nearvoice.wav import Reader, WavError
 
 SOURCE = "a" * 64
+OUT = Path("out/fuzz")
+"""Where inputs are kept that are findings."""
 
 
 class Target(NamedTuple):
@@ -151,15 +153,17 @@ def _fuzz(name: str, seconds: str) -> None:
     import atheris
 
     target = TARGETS[name]
+    OUT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         corpus, scratch = Path(folder) / "corpus", Path(folder) / "scratch"
         corpus.mkdir()
         scratch.mkdir()
         (corpus / "seed").write_bytes(target.seed(scratch))
         limits = [f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048"]
+        limits += ["-max_len=8192", f"-artifact_prefix={OUT}/{name}-"]
         atheris.instrument_all()
         atheris.Setup(
-            [name, *limits, "-max_len=8192", str(corpus)],
+            [name, *limits, str(corpus)],
             lambda content: target.take(scratch, content),
         )
         atheris.Fuzz()

@@ -218,6 +218,18 @@ def test_weights_with_a_pickle_in_them_are_refused_and_it_does_not_run(tmp_path:
     assert not harm.exists()
 
 
+def test_weights_whose_header_does_not_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.npz"
+    arrays.save(path, {"weights": np.zeros(3, np.float32)}, "a" * 64)
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, value in content.items():
+            archive.writestr(name, value.replace(b"(3,)", b"((((").replace(b"}", b" "))
+    with pytest.raises(WeightsError, match="is damaged"):
+        arrays.load(path, "a" * 64)
+
+
 @FUZZ
 @given(st.binary(max_size=400))
 def test_bytes_that_are_no_onnx_file_are_an_error(content: bytes) -> None:

@@ -467,6 +467,17 @@ def test_the_deadline_stops_the_network_and_the_next_prediction_has_a_thread_of_
     blocks.release()
 
 
+def test_a_late_prediction_is_stopped_at_once_and_not_when_its_loop_ends(blocking):
+    async def two():
+        detector, blocks = blocking(1, timeout=0.5)
+        first = await detector.predict_end_of_turn(a_chat("so"))
+        await asyncio.sleep(0)
+        assert blocks.stops[0].stopped
+        return first, await detector.predict_end_of_turn(a_chat("so"), timeout=10)
+
+    assert asyncio.run(two()) == (1.0, 0.4)
+
+
 def test_predictions_that_come_share_a_thread_that_no_exit_waits_for(blocking):
     detector, blocks = blocking(0)
     for _ in range(3):
@@ -543,13 +554,19 @@ def test_a_process_exits_while_a_prediction_hangs():
     code = """
 import asyncio, threading
 from livekit.plugins.nearvoice.turn_thread import InThread
+hangs = threading.Event()
 class Hangs:
     def predict(self, messages, language, *, stop):
+        hangs.set()
         threading.Event().wait()
 async def main():
+    asked = asyncio.ensure_future(InThread(Hangs()).predict([], None, 0.1))
+    await asyncio.sleep(0)
+    hangs.wait(30)
+    asked.cancel()
     try:
-        await asyncio.wait_for(InThread(Hangs()).predict([], None, 0.1), 0.1)
-    except asyncio.TimeoutError:
+        await asked
+    except asyncio.CancelledError:
         print("late")
 asyncio.run(main())
 """

@@ -290,6 +290,8 @@ def test_the_template_of_our_bundle_needs_no_jinja(monkeypatch):
         "{{ range(10 ** 9) }}",
         "{{ messages[0].content.encode('no such codec') }}",
         "{% include 'other' %}",
+        "{{ " + "(" * 2_000,
+        "{{ " + "(" * 500 + "1" + ")" * 500 + " }}",
     ],
 )
 def test_a_template_that_fails_is_an_error_that_says_so(source):

@@ -20,8 +20,6 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 _SOURCE = "source_sha256"
 """The array that says which file the others came from, and their names."""
-_DAMAGE = (zipfile.BadZipFile, ValueError, EOFError, AttributeError, RuntimeError, OSError)
-"""What numpy and zipfile raise for one wrong byte, tried at every byte of a file."""
 _DTYPES = {1: np.float32, 10: np.float16, 11: np.float64}
 """ONNX ``TensorProto.DataType`` -> numpy dtype; what is no floating-point number is no weight."""
 
@@ -99,7 +97,7 @@ def load(path: Path, source: str) -> Arrays:
             arrays: Arrays = {name: file[name] for name in file.files}
     except (FileNotFoundError, PermissionError):
         raise
-    except _DAMAGE as error:
+    except Exception as error:  # of damage, numpy and zipfile raise nothing narrower
         raise WeightsError(f"{path} is damaged ({error}): {remedy}") from error
     made_from, *names = np.atleast_1d(arrays.pop(_SOURCE, np.array(""))).astype(str)
     if made_from != source:

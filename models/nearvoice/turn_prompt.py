@@ -105,7 +105,7 @@ def _jinja_writer(source: str, variables: dict[str, str]) -> _Writer:
     environment.globals["raise_exception"] = refuse
     try:
         template = environment.from_string(source)
-    except JinjaError as error:
+    except (JinjaError, RecursionError, ValueError, SyntaxError) as error:
         raise TemplateError(f"the chat template is not Jinja: {error}") from error
 
     def write(turns: Sequence[Turn]) -> str:
