@@ -172,6 +172,19 @@ def _most_of_peers(results: Results) -> float:
 CLAIMS: dict[str, tuple[Claim, ...]] = {
     "README.md": (
         Claim(
+            "{} calls a core with VAD and turn detector**, where LiveKit's `inference.VAD` and "
+            "v1-mini hold {}. With `NC()` too {}, with `BVC()` {}; with VAD alone {}, LiveKit's "
+            "{} and {}",
+            tuple(
+                at("load", parts, "calls a core", form="g")
+                for parts in (
+                    *("nearvoice VAD, turn", "livekit inference.VAD, v1-mini"),
+                    *("nearvoice VAD, turn, NC", "nearvoice VAD, turn, BVC", "nearvoice VAD"),
+                    *("livekit inference.VAD", "livekit-plugins-silero"),
+                )
+            ),
+        ),
+        Claim(
             "uses {} and {} of theirs with 16 streams, {} and {} with one",
             (_live(16, "plugin"), _live(16, "native"), _live(1, "plugin"), _live(1, "native")),
         ),

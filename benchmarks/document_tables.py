@@ -366,6 +366,35 @@ def noises(results: Results) -> str:
     )
 
 
+# ---- docs/reliability.md ----------------------------------------------------------------------
+
+_HELD = {
+    "delay, ms: p99": ("delay_ms", "p99"),
+    "stall, ms: p99": ("stall_ms", "p99"),
+    "turn, ms: p50": ("turn_ms", "p50"),
+    "p99": ("turn_ms", "p99"),
+    "max": ("turn_ms", "max"),
+    "MiB a call": ("mib_a_call",),
+}
+
+
+def held(results: Results) -> str:
+    """Return how many calls a machine holds, and what their figures are then."""
+    systems = results["load"]["systems"]
+
+    def cell(row: Row, path: Sequence[str]) -> str:
+        return "" if path[0] not in row else f"{_at(row, *path):.0f}"
+
+    def row(name: str) -> list[str]:
+        held = systems[name]
+        at = systems[f"{name}, {held['calls']} calls"]
+        cells = [cell(at, path) for path in _HELD.values()]
+        return [name, str(held["calls"]), f"{held['calls a core']:g}", *cells]
+
+    named = (name for name, row in systems.items() if row.get("calls a core"))
+    return grid(["parts of a call", "calls", "a core", *_HELD], map(row, named))
+
+
 MAKERS: dict[str, Callable[[Results], str]] = {
     "turn-languages": languages,
     "turn-card": card,
@@ -381,5 +410,6 @@ MAKERS: dict[str, Callable[[Results], str]] = {
     "vad-threshold-frames": frames,
     "vad-threshold-segments": segments,
     "vad-threshold-noises": noises,
+    "load-held": held,
 }
 """Name in a document -> its table."""

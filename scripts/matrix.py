@@ -24,14 +24,20 @@ OUT = Path("out/matrix")
 PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13")
 SHOWN = ("livekit-agents", "numpy", "numba", "onnxruntime", "tokenizers", "soxr", "huggingface-hub")
 OLDEST = {
-    "livekit-agents": "livekit-agents==1.8.*",
+    "livekit-agents": "livekit-agents==1.8.0",
+    "livekit-plugins-silero": "livekit-plugins-silero==1.8.0",
+    "livekit-plugins-turn-detector": "livekit-plugins-turn-detector==1.8.0",
     "numpy": "numpy==1.26.*",
     "numba": "numba==0.62.*",
     "onnxruntime": "onnxruntime==1.18.*",
 }
-"""Of what pyproject.toml allows; the others are as pip finds them."""
+"""Of what pyproject.toml allows, and LiveKit's plugins that tests compare with; the others are as
+pip finds them."""
 ROWS: Mapping[str, Mapping[str, str]] = {"oldest": OLDEST, "newest": {}}
-TOOLS = ("pytest>=8.2", "hypothesis>=6.100", "matplotlib>=3.8")
+TOOLS = (
+    *("pytest>=8.2", "hypothesis>=6.100", "matplotlib>=3.8"),
+    *("livekit-plugins-silero", "livekit-plugins-turn-detector"),
+)
 WITHOUT = (
     *("test_eot_bench", "test_report", "test_turn_benchmark", "test_turn_training"),
     *("test_turn_smol", "test_turn_rows", "test_turn_noise", "test_turn_memory_training"),
@@ -86,7 +92,7 @@ def run(python: str, row: str, tests: Sequence[str]) -> Ran:
         (folder / "installed").touch()
     subprocess.run([str(binary), "-m", "nearvoice", "download-files"], check=True)
     ignored = [f"--ignore=tests/{name}.py" for name in WITHOUT]
-    command = [str(binary), "-m", "pytest", "-q", "-x", "--no-header", *(tests or ignored)]
+    command = [str(binary), "-m", "pytest", "-q", "--no-header", "--tb=short", *(tests or ignored)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines() or ["nothing"]
     if done.returncode:
