@@ -82,14 +82,15 @@ def run(python: str, row: str, tests: Sequence[str]) -> Ran:
     folder = OUT / f"{Path(python).name}-{row}"
     print(f"{folder}", file=sys.stderr)
     binary = folder / "bin/python"
-    if not (folder / "installed").exists():
+    stamp, wanted = folder / "installed", [*TOOLS, *ROWS[row].values()]
+    if not stamp.exists() or stamp.read_text("utf-8").split() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([python, "-m", "venv", str(folder)], check=True)
         pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        made = subprocess.run([*pip, "--editable", ".", *TOOLS, *ROWS[row].values()], check=False)
+        made = subprocess.run([*pip, "--editable", ".", *wanted], check=False)
         if made.returncode:
             return Ran(_version(binary), row, "", "cannot be installed", failed=True)
-        (folder / "installed").touch()
+        stamp.write_text("\n".join(wanted), "utf-8")
     subprocess.run([str(binary), "-m", "nearvoice", "download-files"], check=True)
     ignored = [f"--ignore=tests/{name}.py" for name in WITHOUT]
     command = [str(binary), "-m", "pytest", "-q", "--no-header", "--tb=short", *(tests or ignored)]
