@@ -220,6 +220,8 @@ async def in_real_time(
         for stream in streams:
             stream.push(sound[number % len(sound)])
             await asyncio.sleep(0)
+            if (number + 1) % len(sound) == 0:
+                stream.end_of_minute()  # or what it gave would be kept here
         if (number + 1) % int(EVERY / _STEP) == 0:
             behind = (number + 1) * _STEP - min(stream.last for stream in streams)
             late = time.perf_counter() - due
