@@ -107,16 +107,17 @@ def tried(calls: Sequence[int], hold: Callable[[int], bool]) -> list[int]:
     Returns:
         The numbers that were tried, from low to high.
     """
-    done = []
+    done: list[int] = []
     for count in calls:
-        done.append(count)
         if hold(count):
+            done.append(count)
             continue
-        between = (done[-2] + count) // 2 // STEP * STEP if len(done) > 1 else 0
-        if between > max(done[:-1], default=count):
+        held = max(done, default=0)
+        between = (held + count) // 2 // STEP * STEP
+        if between > held:
             hold(between)
-            done.insert(-1, between)
-        break
+            done.append(between)
+        return [*done, count]
     return done
 
 

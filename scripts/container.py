@@ -58,7 +58,7 @@ class Recipe(NamedTuple):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     del arguments
-    recipe = parse(re.findall(r"```dockerfile\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0])
+    recipe = parse(dockerfile())
     if Path(sys.base_prefix) == Path("/usr"):
         print("needs a Python of its own, not the system's")
         return 1
@@ -75,14 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return subprocess.run(program, env=_environment(), check=False).returncode
 
 
-def parse(dockerfile: str) -> Recipe:
+def dockerfile() -> str:
+    """Return the Dockerfile of the page."""
+    return str(re.findall(r"```dockerfile\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)[0])
+
+
+def parse(text: str) -> Recipe:
     """Return the steps of a Dockerfile; of its instructions, those that the page has.
 
     Raises:
         ValueError: It has another.
     """
     build, environment, user, folder = "set -eux\n", "", "root", "/"
-    for line in dockerfile.strip().splitlines():
+    for line in text.strip().splitlines():
         instruction, _, rest = line.partition(" ")
         if instruction == "RUN":
             build += f"{rest}\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from scripts import container
 
-DOCKERFILE = re.findall(r"```dockerfile\n(.*?)```", container.PAGE.read_text("utf-8"), re.DOTALL)[0]
+DOCKERFILE = container.dockerfile()
 
 
 def test_the_page_builds_as_root_and_runs_as_another_user() -> None:

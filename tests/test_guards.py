@@ -7,16 +7,14 @@ from pathlib import Path
 import pytest
 
 from scripts import guards
-from tests.test_reliability import PAGE, TESTS
+from tests.test_reliability import TESTS, fault_rows
 
 LISTED, UNGUARDED = guards.listed()
 FORK = next(one for one in LISTED if "forked" in one.fault)
 
 
 def faults() -> list[str]:
-    table = PAGE.partition("## Faults")[2].partition("\n\n[SECURITY")[0]
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    return [row.split(" | ")[0].removeprefix("| ") for row in rows]
+    return [row.split(" | ")[0].removeprefix("| ") for row in fault_rows()]
 
 
 @pytest.mark.parametrize("guard", LISTED, ids=lambda guard: f"{guard.fault}: {guard.guard[:30]}")

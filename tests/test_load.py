@@ -63,7 +63,6 @@ def test_calls_grow_until_their_events_are_late(
     assert "it, 4 calls" in load.report(result)
 
 
-@pytest.mark.model
 @pytest.mark.parametrize(
     ("most", "counts"),
     [
@@ -80,6 +79,7 @@ def test_between_what_holds_and_what_does_not_half_way_is_tried(
     assert load.tried((1, 8, 32, 64), lambda count: count <= most) == counts
 
 
+@pytest.mark.model
 def test_a_real_worker_holds_two_calls_with_all_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -415,7 +415,7 @@ def test_the_table_of_quality_has_a_line_for_every_system() -> None:
     assert peer == "peer  No module named 'peer'"
 
 
-def test_a_call_is_scored_from_one_second_from_five_and_from_a_third_on(
+def test_a_call_is_scored_from_one_second_and_from_two_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def seconds(clean: PCM, heard: PCM) -> float:
